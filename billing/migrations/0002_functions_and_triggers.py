@@ -1,0 +1,14 @@
+from django.db import migrations
+
+from accounts.sql import load, raise_revision_on_change
+
+
+class Migration(migrations.Migration):
+    dependencies = [("billing", "0001_initial"), ("accounts", "0002_revision_triggers")]
+
+    operations = [
+        load("billing/metering.sql"),
+        load("billing/posting.sql"),
+        load("billing/ledger.sql"),
+        raise_revision_on_change("billing_price"),
+    ]

@@ -1,0 +1,75 @@
+-- The table of usage records: by month of the id, a UUIDv7 whose first 48 bits are milliseconds since 1970.
+
+CREATE TABLE billing_usagerecord (
+    id uuid PRIMARY KEY,
+    state text NOT NULL CHECK (state IN ('pending', 'settled', 'void')),
+    usage_source text NOT NULL CHECK (usage_source IN ('reported', 'drained', 'estimated', 'recovered', 'none')),
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    process_id uuid NOT NULL,
+    endpoint text NOT NULL,
+    model text NOT NULL,
+    upstream_id uuid NOT NULL,
+    upstream text NOT NULL,
+    upstream_model text NOT NULL,
+    price_id uuid,
+    stream boolean NOT NULL,
+    asked_service_tier text NOT NULL,
+    client_request_id text NOT NULL,
+    retry_count smallint NOT NULL,
+    status smallint,
+    response_id text NOT NULL,
+    served_model text NOT NULL,
+    service_tier text NOT NULL,
+    upstream_request_id text NOT NULL,
+    input_tokens bigint NOT NULL CHECK (input_tokens >= 0),
+    cached_tokens bigint NOT NULL CHECK (cached_tokens >= 0),
+    cache_write_tokens bigint NOT NULL CHECK (cache_write_tokens >= 0),
+    output_tokens bigint NOT NULL CHECK (output_tokens >= 0),
+    reasoning_tokens bigint NOT NULL CHECK (reasoning_tokens >= 0),
+    tool_calls jsonb NOT NULL,
+    reported_usage jsonb,
+    hold_nano_usd bigint NOT NULL CHECK (hold_nano_usd >= 0),
+    cost_nano_usd bigint NOT NULL CHECK (cost_nano_usd >= 0),
+    charged_nano_usd bigint NOT NULL CHECK (charged_nano_usd >= 0),
+    overage_nano_usd bigint NOT NULL CHECK (overage_nano_usd >= 0),
+    lines jsonb NOT NULL,
+    flags text[] NOT NULL,
+    created_at timestamptz NOT NULL,
+    ended_at timestamptz,
+    posted_at timestamptz,
+    first_byte_ms integer,
+    latency_ms integer,
+    CONSTRAINT cost_is_charged_or_overage CHECK (cost_nano_usd = charged_nano_usd + overage_nano_usd),
+    CONSTRAINT void_costs_nothing CHECK (state <> 'void' OR cost_nano_usd = 0)
+) PARTITION BY RANGE (id);
+
+CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
+CREATE INDEX billing_usagerecord_pending ON billing_usagerecord (id) WHERE state = 'pending';
+CREATE INDEX billing_usagerecord_unposted ON billing_usagerecord (id) WHERE posted_at IS NULL AND state <> 'pending';
+CREATE INDEX billing_usagerecord_of_organization ON billing_usagerecord (organization_id, id);
+
+CREATE OR REPLACE FUNCTION billing_first_id_of(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT (lpad(to_hex(trunc(extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
+$$;
+
+-- Makes this month's partition and those of the months ahead where they are missing; returns how many it made.
+CREATE OR REPLACE FUNCTION billing_make_partitions(months_ahead int) RETURNS int LANGUAGE plpgsql AS $$
+DECLARE
+    month timestamp;  -- in UTC
+    name text;
+    made int := 0;
+BEGIN
+    FOR i IN 0..months_ahead LOOP
+        month := date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i);
+        name := 'billing_usagerecord_' || to_char(month, 'YYYY_MM');
+        IF to_regclass(name) IS NULL THEN
+            EXECUTE format('CREATE TABLE %I PARTITION OF billing_usagerecord FOR VALUES FROM (%L) TO (%L)', name,
+                billing_first_id_of(month AT TIME ZONE 'UTC'),
+                billing_first_id_of((month + make_interval(months => 1)) AT TIME ZONE 'UTC'));
+            made := made + 1;
+        END IF;
+    END LOOP;
+    RETURN made;
+END $$;

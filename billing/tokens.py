@@ -1,0 +1,31 @@
+"""What a request used, in tokens. Pure."""
+
+from dataclasses import dataclass
+
+
+class AbsurdUsage(ValueError):
+    """Reported usage that cannot be true: it is never billed as it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of one request. Cached and cache-write tokens are inside `input`, reasoning inside `output`."""
+
+    input: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.input, self.cached, self.cache_write, self.output, self.reasoning) < 0:
+            raise AbsurdUsage(f"negative tokens: {self}")
+
+    @property
+    def uncached(self) -> int:
+        """Input at the full price; never below zero, whatever an upstream says of its parts."""
+        return max(0, self.input - self.cached - self.cache_write)
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output

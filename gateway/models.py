@@ -1,0 +1,88 @@
+"""The way through: upstreams, the models they serve, and which upstream serves which model."""
+
+import uuid
+
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+
+from gateway import sealing
+from gateway.upstream.addresses import ForbiddenAddress, origin_of
+
+
+class Endpoint(models.TextChoices):
+    """What a model can be served on: the columns of the compatibility table."""
+
+    RESPONSES = "responses", "POST /v1/responses"
+
+
+def default_endpoints() -> list[str]:
+    return [Endpoint.RESPONSES.value]
+
+
+class Upstream(models.Model):
+    """An account at a provider: where its API is and the key that opens it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=200, unique=True)
+    base_url = models.URLField(max_length=500, help_text="With the version, e.g. https://api.openai.com/v1")
+    sealed_key = models.BinaryField(null=True, blank=True, editable=False)
+    allow_private = models.BooleanField(default=False, help_text="Allow plain http and private or loopback addresses.")
+    disabled_at = models.DateTimeField(null=True, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        self.base_url = self.base_url.rstrip("/")
+        try:
+            origin_of(self.base_url, allow_private=self.allow_private)
+        except ForbiddenAddress as error:
+            raise ValidationError({"base_url": str(error)}) from error
+
+    def seal_key(self, secret: str) -> None:
+        """Keep the provider's key, readable only with the sealing key and only in this row."""
+        self.sealed_key = sealing.seal(secret.encode(), self.sealing_context)
+
+    @property
+    def sealing_context(self) -> bytes:
+        """What binds the sealed key to this row: moved to another one it does not open."""
+        return f"gateway_upstream:{self.id}".encode()
+
+
+class Model(models.Model):
+    """A model name, or a pattern that serves every name it matches, and where it may be called: the table of models."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=200, unique=True, help_text="A name, or a pattern such as gpt-*.")
+    endpoints = ArrayField(models.CharField(max_length=64, choices=Endpoint), default=default_endpoints)
+    context_window = models.PositiveIntegerField(default=400_000, help_text="Tokens, input and output together.")
+    max_output_tokens = models.PositiveIntegerField(default=128_000)
+    disabled_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Route(models.Model):
+    """An upstream that serves a model. The usable route with the lowest position is taken."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="routes")
+    upstream = models.ForeignKey(Upstream, on_delete=models.CASCADE, related_name="routes")
+    upstream_model = models.CharField(max_length=200, blank=True, help_text="Its name there; empty: the same.")
+    position = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ["model__name", "position"]
+        constraints = [models.UniqueConstraint(fields=["model", "upstream"], name="one_route_of_a_model_to_an_upstream")]
+
+    def __str__(self) -> str:
+        return f"{self.model} -> {self.upstream}"

@@ -1,0 +1,50 @@
+"""Which stored objects a request body names. Pure; gateway/ownership.py decides who may name them.
+
+So far only the fields of the first release's refusals; the whole table of protocol.md 1.2 comes with ownership.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+FIELDS = ("conversation", "previous_response_id", "prompt")
+ITEM_FIELDS = ("file_id", "container_id")
+TOOL_FIELDS = ("vector_store_ids", "connector_id")
+
+
+def references_of(body: dict[str, Any]) -> Iterator[str]:
+    """The parameters that name a stored object, e.g. `previous_response_id`, `input[0].content[1].file_id`."""
+    for name in FIELDS:
+        if body.get(name) is not None:
+            yield name
+    items = body.get("input")
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict):
+            yield from _of_item(item, f"input[{index}]")
+    tools = body.get("tools")
+    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict):
+            yield from _of_tool(tool, f"tools[{index}]")
+
+
+def _of_item(item: dict[str, Any], place: str) -> Iterator[str]:
+    if item.get("type") == "item_reference" or ("id" in item and len(item) == 1):
+        yield f"{place}.id"
+    for name in ITEM_FIELDS:
+        if item.get(name) is not None:
+            yield f"{place}.{name}"
+    for field in ("content", "output"):
+        parts = item.get(field)
+        for index, part in enumerate(parts if isinstance(parts, list) else [parts]):
+            if isinstance(part, dict) and part.get("file_id") is not None:
+                yield f"{place}.{field}[{index}].file_id"
+
+
+def _of_tool(tool: dict[str, Any], place: str) -> Iterator[str]:
+    for name in TOOL_FIELDS:
+        if tool.get(name):
+            yield f"{place}.{name}"
+    container = tool.get("container")
+    if isinstance(container, str):
+        yield f"{place}.container"
+    elif isinstance(container, dict) and container.get("file_ids"):
+        yield f"{place}.container.file_ids"

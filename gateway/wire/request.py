@@ -1,0 +1,73 @@
+"""What we read of a create request. The body stays bytes; every field that is not named here passes untouched. Pure."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from gateway.wire.spans import replaced, span_of
+
+
+class InvalidRequest(Exception):
+    """A request that cannot be admitted as it stands. `param` names the field, `code` is one of OpenAI's."""
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+class CreateRequest(msgspec.Struct):
+    """The fields of `POST /v1/responses` that matter to us (protocol.md 1.1)."""
+
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+    stream: bool | None = None
+    background: bool | None = None
+    store: bool | None = None
+    max_output_tokens: int | None = None
+    service_tier: str | None = None
+    conversation: Any = None
+    previous_response_id: Any = None
+    prompt: Any = None
+    input: Any = None
+    tools: Any = None
+
+
+def parse_create(body: bytes) -> CreateRequest:
+    """The request in `body`; InvalidRequest in OpenAI's words where it is none."""
+    try:
+        request = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid_field(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequest(
+            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
+            "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
+        ) from None
+    if request.model is UNSET:
+        raise InvalidRequest(
+            "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
+        )
+    return request
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """`body` with another model's name, and not a byte changed beside it."""
+    span = span_of(body, "model")
+    if span is None:  # it was parsed before, so it is there
+        raise InvalidRequest("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+    return replaced(body, span, msgspec.json.encode(model))
+
+
+def _invalid_field(explanation: str) -> InvalidRequest:
+    """msgspec says e.g. "Expected `str`, got `int` - at `$.model`"."""
+    reason, _, place = explanation.partition(" - at `$")
+    param = place.rstrip("`").removeprefix(".") or None
+    if param is None:
+        return InvalidRequest(f"The body of your request must be a JSON object. {reason}.")
+    code = "invalid_type" if reason.startswith("Expected `") and "got" in reason else "invalid_value"
+    return InvalidRequest(f"Invalid value for '{param}': {reason[0].lower()}{reason[1:]}.", param=param, code=code)
+
+
+_decoder = msgspec.json.Decoder(CreateRequest)
