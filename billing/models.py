@@ -33,7 +33,9 @@ class Price(models.Model):
 
     class Meta:
         ordering = ["model", "-effective_from"]
-        constraints = [models.UniqueConstraint(fields=["model", "effective_from"], name="one_price_of_a_model_at_a_time")]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "effective_from"], name="one_price_of_a_model_at_a_time")
+        ]
 
     def __str__(self) -> str:
         return f"{self.model} from {self.effective_from:%Y-%m-%d %H:%M}"
@@ -168,7 +170,8 @@ class UsageRollup(models.Model):
         ordering = ["-hour"]
         constraints = [
             models.UniqueConstraint(
-                fields=["hour", "organization", "project", "api_key", "model", "upstream_id"], name="one_rollup_a_bucket"
+                fields=["hour", "organization", "project", "api_key", "model", "upstream_id"],
+                name="one_rollup_a_bucket",
             )
         ]
         indexes = [models.Index(fields=["organization", "hour"], name="rollup_by_organization")]

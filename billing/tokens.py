@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MOST_TOKENS = 10**12
+
 
 class AbsurdUsage(ValueError):
     """Reported usage that cannot be true: it is never billed as it stands."""
@@ -20,6 +22,8 @@ class TokenUsage:
     def __post_init__(self) -> None:
         if min(self.input, self.cached, self.cache_write, self.output, self.reasoning) < 0:
             raise AbsurdUsage(f"negative tokens: {self}")
+        if max(self.input, self.output) > MOST_TOKENS:
+            raise AbsurdUsage(f"more tokens than there are: {self}")
 
     @property
     def uncached(self) -> int:

@@ -31,7 +31,9 @@ class Environment:
         if self.mode not in MODES:
             raise ImproperlyConfigured(f"TOLLGATE_ENV is {self.mode!r}: set it to one of {', '.join(MODES)}.")
         if self.mode == "production" and self.embedded:
-            raise ImproperlyConfigured("DATABASE_URL: production needs it, e.g. postgres://user:password@host/tollgate.")
+            raise ImproperlyConfigured(
+                "DATABASE_URL: production needs it, e.g. postgres://user:password@host/tollgate."
+            )
 
     def text(self, name: str, default: str) -> str:
         self._known.add(name)
@@ -76,7 +78,9 @@ class Environment:
     def database_url(self, default: str) -> str:
         url = self.text("DATABASE_URL", "") or default
         if not url.startswith(("postgres://", "postgresql://")):
-            raise ImproperlyConfigured("DATABASE_URL: only PostgreSQL is supported: postgres://user:password@host/name.")
+            raise ImproperlyConfigured(
+                "DATABASE_URL: only PostgreSQL is supported: postgres://user:password@host/name."
+            )
         return url
 
     def database(self, url: str) -> dict[str, Any]:

@@ -82,7 +82,9 @@ class Route(models.Model):
 
     class Meta:
         ordering = ["model__name", "position"]
-        constraints = [models.UniqueConstraint(fields=["model", "upstream"], name="one_route_of_a_model_to_an_upstream")]
+        constraints = [
+            models.UniqueConstraint(fields=["model", "upstream"], name="one_route_of_a_model_to_an_upstream")
+        ]
 
     def __str__(self) -> str:
         return f"{self.model} -> {self.upstream}"

@@ -1,4 +1,4 @@
-"""Settings, read from the environment once at start. docs/settings.md has the table; unknown or unsafe values stop here."""
+"""Settings, read from the environment once at start: docs/settings.md. Unknown or unsafe values stop here."""
 
 from pathlib import Path
 

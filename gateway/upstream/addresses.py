@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 NAT64 = IPv6Network("64:ff9b::/96")
@@ -52,11 +52,10 @@ async def resolve(origin: Origin) -> str:
 def is_public(address: str) -> bool:
     """Whether an address is out on the internet: not private, loopback, link-local, mapped, NAT64 or reserved."""
     parsed = ip_address(address.partition("%")[0])
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped or parsed.sixtofour or parsed.teredo or parsed in NAT64:
-            return False
-    return _is_global(parsed)
+    if isinstance(parsed, IPv6Address) and _embeds_another(parsed):
+        return False
+    return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
 
 
-def _is_global(address: IPv4Address | IPv6Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
+def _embeds_another(address: IPv6Address) -> bool:
+    return bool(address.ipv4_mapped or address.sixtofour or address.teredo or address in NAT64)

@@ -5,34 +5,38 @@ from typing import Any
 import msgspec
 
 from gateway.wire.stream import BORDER
+from gateway.wire.tap import Tap
 
 
-def broken_stream(response: dict[str, Any] | None, sequence_number: int, *, code: str, message: str) -> bytes:
-    """A nested `error` event and `response.failed` with the same response, numbered on from `sequence_number`."""
-    error = {"type": "server_error", "code": code, "message": message, "param": None}
-    failed = {
-        **(response or {"id": "", "object": "response", "created_at": 0, "model": ""}),
+def ending_of_ours(tap: Tap, *, code: str, message: str) -> bytes:
+    """What completes the stream that `tap` has watched so far.
+
+    A Responses stream: a nested `error` event and `response.failed` with the same response, numbered on; after an
+    `error` of the upstream's own only the latter, with its code. A chat stream: one chunk with the error, no [DONE].
+    """
+    if tap.is_chat:
+        return b"data: " + msgspec.json.encode({"error": _error(code, message)}) + BORDER
+    number = tap.next_sequence_number
+    if tap.error is not None:
+        said = tap.error.get("error") if isinstance(tap.error.get("error"), dict) else tap.error
+        return _failed(tap, number, str(said.get("code") or code), str(said.get("message") or message))
+    error = _event("error", {"sequence_number": number, "error": _error(code, message)})
+    return error + _failed(tap, number + 1, code, message)
+
+
+def _failed(tap: Tap, sequence_number: int, code: str, message: str) -> bytes:
+    response = {
+        **(tap.response or {"id": "", "object": "response", "created_at": 0, "model": ""}),
         "status": "failed",
         "error": {"code": code, "message": message},
         "output": [],
         "usage": None,
     }
-    return b"".join(
-        (
-            _event("error", {"sequence_number": sequence_number, "error": error}),
-            failed_event(failed, sequence_number + 1),
-        )
-    )
-
-
-def failed_event(response: dict[str, Any], sequence_number: int) -> bytes:
     return _event("response.failed", {"sequence_number": sequence_number, "response": response})
 
 
-def broken_chat_stream(*, code: str, message: str) -> bytes:
-    """One data-only chunk that holds the error; [DONE] does not follow."""
-    error = {"type": "server_error", "code": code, "message": message, "param": None}
-    return b"data: " + msgspec.json.encode({"error": error}) + BORDER
+def _error(code: str, message: str) -> dict[str, Any]:
+    return {"type": "server_error", "code": code, "message": message, "param": None}
 
 
 def _event(kind: str, fields: dict[str, Any]) -> bytes:

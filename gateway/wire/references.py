@@ -6,22 +6,22 @@ So far only the fields of the first release's refusals; the whole table of proto
 from collections.abc import Iterator
 from typing import Any
 
+from gateway.wire.request import CreateRequest
+
 FIELDS = ("conversation", "previous_response_id", "prompt")
 ITEM_FIELDS = ("file_id", "container_id")
 TOOL_FIELDS = ("vector_store_ids", "connector_id")
 
 
-def references_of(body: dict[str, Any]) -> Iterator[str]:
+def references_of(request: CreateRequest) -> Iterator[str]:
     """The parameters that name a stored object, e.g. `previous_response_id`, `input[0].content[1].file_id`."""
     for name in FIELDS:
-        if body.get(name) is not None:
+        if getattr(request, name) is not None:
             yield name
-    items = body.get("input")
-    for index, item in enumerate(items if isinstance(items, list) else ()):
+    for index, item in enumerate(request.input if isinstance(request.input, list) else ()):
         if isinstance(item, dict):
             yield from _of_item(item, f"input[{index}]")
-    tools = body.get("tools")
-    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+    for index, tool in enumerate(request.tools if isinstance(request.tools, list) else ()):
         if isinstance(tool, dict):
             yield from _of_tool(tool, f"tools[{index}]")
 

@@ -46,9 +46,7 @@ def parse_create(body: bytes) -> CreateRequest:
             "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
         ) from None
     if request.model is UNSET:
-        raise InvalidRequest(
-            "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
-        )
+        raise InvalidRequest("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
     return request
 
 

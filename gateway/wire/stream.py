@@ -80,6 +80,11 @@ def events_of(block: bytes) -> Iterator[bytes]:
         yield block[start:]
 
 
+def has_data(block: bytes) -> bool:
+    """Whether there is an event in the block, and not comments alone."""
+    return block.startswith(b"data:") or b"\ndata:" in block
+
+
 def data_of(event: bytes) -> bytes:
     """The data of an event, its lines joined; empty for comments and events without any."""
     return b"\n".join(_data_lines(event))

@@ -12,7 +12,7 @@ import msgspec
 
 from billing.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.stream import DONE, data_of, events_of
-from gateway.wire.usage import read_usage, tool_calls_of
+from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 
 # In the text of a delta a quote is escaped, so `completed"` there is nearly always the type itself; where it is not,
 # parsing tells. Chat chunks are told by `"usage"` and [DONE].
@@ -84,6 +84,12 @@ class Tap:
         data = _decoded(data_of(self._last_event))
         number = data.get("sequence_number") if isinstance(data, dict) else None
         return number + 1 if isinstance(number, int) else self.events
+
+    def has_chat_usage(self, block: bytes) -> bool:
+        """Whether the block just watched has a usage object that lacks the Responses keys."""
+        if self.is_chat:
+            return b'"usage"' in block
+        return self.reading.ending is not None and is_chat_form(self.reading.reported_usage) and b'"usage"' in block
 
     def _count(self, block: bytes) -> None:
         deltas = block.count(DELTA)

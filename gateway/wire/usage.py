@@ -10,6 +10,7 @@ import msgspec
 
 from billing.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.spans import replaced, span_of
+from gateway.wire.stream import data_of, events_of, with_data
 
 Object = dict[str, Any]
 
@@ -58,7 +59,7 @@ def with_responses_keys(document: bytes, usage: object, *path: str) -> bytes:
 
     Real clients fail on chat keys alone (protocol.md 3.2). The chat keys stay, and nothing else is changed.
     """
-    if not isinstance(usage, dict) or _is_responses_form(usage):
+    if not isinstance(usage, dict) or not is_chat_form(usage):
         return document
     try:
         tokens = read_usage(usage)
@@ -79,6 +80,40 @@ def with_responses_keys(document: bytes, usage: object, *path: str) -> bytes:
     body = document[span[0] : span[1]].rstrip().removesuffix(b"}").rstrip()
     extended = body + b"," + msgspec.json.encode(new)[1:]
     return replaced(document, span, extended)
+
+
+def events_with_responses_keys(block: bytes, mark: int | None) -> tuple[bytes, int | None]:
+    """A block of events with the same done to each usage object in it, and where the offset `mark` has come to be."""
+    events: list[bytes] = []
+    old_offset = new_offset = 0
+    for event in events_of(block):
+        if old_offset == mark:
+            mark, old_offset = new_offset, -len(block)  # found: never equal again
+        changed = _event_with_responses_keys(event)
+        events.append(changed)
+        old_offset, new_offset = old_offset + len(event), new_offset + len(changed)
+    return b"".join(events), mark
+
+
+def _event_with_responses_keys(event: bytes) -> bytes:
+    data = data_of(event)
+    try:
+        message = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return event
+    if not isinstance(message, dict):
+        return event
+    response = message.get("response")
+    if isinstance(response, dict):
+        changed = with_responses_keys(data, response.get("usage"), "response", "usage")
+    else:
+        changed = with_responses_keys(data, message.get("usage"), "usage")
+    return event if changed == data else with_data(event, changed)
+
+
+def is_chat_form(usage: object) -> bool:
+    """Whether a usage object has the chat keys alone."""
+    return isinstance(usage, dict) and not _is_responses_form(usage)
 
 
 def _is_responses_form(usage: Object) -> bool:

@@ -1,0 +1,96 @@
+"""How a usage record is opened and ended: what the gateway hands to the meter. Field names are the record's columns."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from billing.pricing import PriceLine, TokenPrice
+from billing.tokens import TokenUsage
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that is about to go upstream, and the most it may cost."""
+
+    id: UUID
+    organization_id: UUID
+    project_id: UUID
+    api_key_id: UUID
+    process_id: UUID
+    endpoint: str
+    model: str
+    upstream_id: UUID
+    upstream: str
+    upstream_model: str
+    price_id: UUID | None
+    stream: bool
+    asked_service_tier: str
+    client_request_id: str
+    retry_count: int
+    hold_nano_usd: int
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request whose hold is durable, and what its end is reckoned by: the price held, the size of what was asked."""
+
+    hold: Hold
+    price: TokenPrice | None
+    request_bytes: int
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A price line as it is kept."""
+
+    kind: str
+    quantity: int
+    price_pico_usd: int
+    amount_pico_usd: int
+
+
+class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+    """How a request ended: `state` settled or void, `usage_source` as in UsageRecord.Source."""
+
+    id: UUID
+    state: str
+    usage_source: str
+    status: int | None
+    response_id: str = ""
+    served_model: str = ""
+    service_tier: str = ""
+    upstream_request_id: str = ""
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    tool_calls: dict[str, int] = msgspec.field(default_factory=dict)
+    reported_usage: Any = None
+    cost_nano_usd: int = 0
+    charged_nano_usd: int = 0
+    overage_nano_usd: int = 0
+    lines: tuple[Line, ...] = ()
+    flags: tuple[str, ...] = ()
+    first_byte_ms: int | None = None
+    latency_ms: int | None = None
+
+
+def void(record_id: UUID, status: int | None, flags: tuple[str, ...] = ()) -> Settlement:
+    """The end of a request that cost nothing."""
+    return Settlement(id=record_id, state="void", usage_source="none", status=status, flags=flags)
+
+
+def token_columns(usage: TokenUsage) -> dict[str, int]:
+    return {
+        "input_tokens": usage.input,
+        "cached_tokens": usage.cached,
+        "cache_write_tokens": usage.cache_write,
+        "output_tokens": usage.output,
+        "reasoning_tokens": usage.reasoning,
+    }
+
+
+def kept_lines(lines: tuple[PriceLine, ...]) -> tuple[Line, ...]:
+    return tuple(Line(line.kind, line.quantity, line.price_pico_usd, line.amount_pico_usd) for line in lines)

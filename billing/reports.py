@@ -1,0 +1,163 @@
+"""Read-only questions about usage, for console, API and commands.
+
+Answers are plain data that JSON can say: ids are strings, times ISO 8601 in UTC with Z, money integer nano-USD.
+"""
+
+import zoneinfo
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, TypedDict, TypeVar
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models.functions import TruncDay, TruncHour
+from django.utils import timezone
+
+from accounts.models import APIKey, Organization, User
+from billing.models import UsageRecord, UsageRecordQuerySet, UsageRollup, UsageRollupQuerySet
+
+Rows = TypeVar("Rows", UsageRollupQuerySet, UsageRecordQuerySet)
+
+
+class Group(StrEnum):
+    """What usage can be grouped by. A project comes with its organization, a key with both."""
+
+    ORGANIZATION = "organization"
+    PROJECT = "project"
+    KEY = "key"
+    MODEL = "model"
+    HOUR = "hour"
+    DAY = "day"
+
+
+class Usage(TypedDict):
+    """`rows`: the columns of the groups asked for and SUMS each; `total`: the SUMS of them all."""
+
+    since: str | None
+    rows: list[dict[str, Any]]
+    total: dict[str, int]
+
+
+SUMS = (
+    "requests", "voided", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
+    "cost_nano_usd", "charged_nano_usd", "overage_nano_usd",
+)  # fmt: skip
+ORGANIZATION = {"organization_id": "organization_id", "organization": "organization__name"}
+PROJECT = {**ORGANIZATION, "project_id": "project_id", "project": "project__name"}
+KEY = {**PROJECT, "key_id": "api_key_id", "key": "api_key__name", "hint": "api_key__hint"}
+COLUMNS: dict[Group, dict[str, str]] = {
+    Group.ORGANIZATION: ORGANIZATION,
+    Group.PROJECT: PROJECT,
+    Group.KEY: KEY,
+    Group.MODEL: {"model": "model"},
+    Group.HOUR: {"hour": "hour"},
+    Group.DAY: {"day": "day"},
+}
+IN_FULL = (Group.KEY, Group.MODEL)
+
+
+def usage(
+    *,
+    user: User | None = None,
+    organization: Organization | None = None,
+    key: APIKey | None = None,
+    since: datetime | None = None,
+    by: Collection[Group] = IN_FULL,
+) -> Usage:
+    """What was used: the rollups plus what has ended and is not posted yet, read in one statement and so one snapshot.
+
+    `user` sees what is theirs, None (the commands) everything. `since` counts from the start of its hour, which the
+    answer names: the rollups know no less, and a record must not come or go by being posted. `requests` are the
+    settled ones, `voided` those that failed and cost nothing. The dearest row is first; hours and days come in order.
+    """
+    start = since.astimezone(UTC).replace(minute=0, second=0, microsecond=0) if since else None
+    columns = {name: path for group in Group if group in (by or IN_FULL) for name, path in COLUMNS[group].items()}
+    only = Q(organization=organization) if organization else Q()
+    only &= Q(api_key=key) if key else Q()
+    rollups = _seen(UsageRollup.objects.filter(only), user, start).annotate(day=TruncDay("hour", tzinfo=UTC))
+    records = _seen(UsageRecord.objects.filter(only).unposted(), user, start).annotate(
+        hour=TruncHour("created_at", tzinfo=UTC), day=TruncDay("created_at", tzinfo=UTC)
+    )
+    parts = _summed(rollups, columns, _ROLLUP_SUMS).union(_summed(records, columns, _RECORD_SUMS), all=True)
+    rows = _merged(parts, list(columns))
+    return {"since": _iso(start), "rows": rows, "total": {name: sum(row[name] for row in rows) for name in SUMS}}
+
+
+def recent_requests(
+    *, user: User | None = None, organization: Organization | None = None, limit: int = 50
+) -> QuerySet[UsageRecord]:
+    """The newest usage records of any state that `user` may see, with organization, project and key loaded."""
+    records = UsageRecord.objects.visible_to(user) if user else UsageRecord.objects.all()
+    if organization:
+        records = records.filter(organization=organization)
+    return records.select_related("organization", "project", "api_key").order_by("-id")[:limit]
+
+
+def receipt(record_id: UUID) -> dict[str, Any]:
+    """What became of one request and how its cost came about. UsageRecord.DoesNotExist where there is none.
+
+    The cost is the sum of the lines' amounts, rounded half up to a nano once.
+    """
+    record = UsageRecord.objects.select_related("organization", "project", "api_key").get(id=record_id)
+    return {
+        "id": str(record.id), "state": record.state, "usage_source": record.usage_source,
+        "organization": record.organization.name, "organization_id": str(record.organization_id),
+        "project": record.project.name, "project_id": str(record.project_id),
+        "key": record.api_key.name, "key_id": str(record.api_key_id),
+        "model": record.model, "upstream": record.upstream, "response_id": record.response_id,
+        "service_tier": record.service_tier, "status": record.status, "stream": record.stream,
+        "usage": {
+            "input_tokens": record.input_tokens, "cached_tokens": record.cached_tokens,
+            "cache_write_tokens": record.cache_write_tokens, "output_tokens": record.output_tokens,
+            "reasoning_tokens": record.reasoning_tokens, "total_tokens": record.input_tokens + record.output_tokens,
+        },
+        "tool_calls": record.tool_calls, "hold_nano_usd": record.hold_nano_usd, "cost_nano_usd": record.cost_nano_usd,
+        "charged_nano_usd": record.charged_nano_usd, "overage_nano_usd": record.overage_nano_usd,
+        "lines": record.lines, "created_at": _iso(record.created_at), "first_byte_ms": record.first_byte_ms,
+        "latency_ms": record.latency_ms, "flags": record.flags,
+    }  # fmt: skip
+
+
+def today(zone: str = "UTC") -> datetime:
+    """When today began in that time zone."""
+    return timezone.localtime(timezone=zoneinfo.ZoneInfo(zone)).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+# The names differ from the columns': Django keeps an annotation from hiding a field.
+_SETTLED, _VOID = Q(state=UsageRecord.State.SETTLED), Q(state=UsageRecord.State.VOID)
+_ROLLUP_SUMS = {f"sum_{name}": Sum(name) for name in SUMS}
+_RECORD_SUMS = _ROLLUP_SUMS | {"sum_requests": Count("id", filter=_SETTLED), "sum_voided": Count("id", filter=_VOID)}
+
+
+def _seen(rows: Rows, user: User | None, start: datetime | None) -> Rows:
+    """Of `rows`, what `user` may see (None: all) from `start` on."""
+    rows = rows.visible_to(user) if user else rows
+    return rows.since(start) if start else rows
+
+
+def _summed(rows: QuerySet[Any], columns: dict[str, str], sums: dict[str, Any]) -> QuerySet[Any, Any]:
+    """One tuple a group: its columns, then SUMS."""
+    summed: QuerySet[Any, Any] = rows.order_by().values_list(*columns.values()).annotate(**sums)
+    return summed
+
+
+def _merged(parts: Iterable[tuple[Any, ...]], columns: list[str]) -> list[dict[str, Any]]:
+    """Rows of groups that may occur twice, once posted and once not."""
+    groups: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * len(SUMS))
+    for part in parts:
+        sums = groups[part[: len(columns)]]
+        for index, value in enumerate(part[len(columns) :]):
+            sums[index] += int(value or 0)
+    rows = [dict(zip((*columns, *SUMS), (*group, *sums), strict=True)) for group, sums in groups.items()]
+    rows.sort(key=lambda row: (row.get("day"), row.get("hour"), -row["cost_nano_usd"], *map(str, row.values())))
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    return _iso(value) if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None

@@ -1,0 +1,27 @@
+"""Request ids: UUIDv7 (RFC 9562), so that a usage record's id says when it began and its table is partitioned by it."""
+
+import os
+import time
+from uuid import UUID
+
+
+def uuid7(milliseconds: int, randomness: bytes) -> UUID:
+    """The id of that millisecond since 1970; `randomness` is 10 bytes of which 74 bits are used. Pure."""
+    value = milliseconds << 80 | int.from_bytes(randomness, "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return UUID(int=value)
+
+
+class RequestIds:
+    """Makes ids by the database's clock: a replica whose own clock is off must not write into other months."""
+
+    def __init__(self) -> None:
+        self._offset_ms = 0.0
+
+    def learn(self, database_time: float) -> None:
+        """Takes over what the database's clock said just now, in seconds since 1970."""
+        self._offset_ms = (database_time - time.time()) * 1000
+
+    def new(self) -> UUID:
+        return uuid7(int(time.time() * 1000 + self._offset_ms), os.urandom(10))

@@ -1,0 +1,15 @@
+"""Celery's shells around the books."""
+
+from celery import shared_task
+
+from billing import ledger
+
+
+@shared_task
+def post_settled() -> None:
+    ledger.post_settled()
+
+
+@shared_task
+def make_partitions() -> None:
+    ledger.make_partitions()

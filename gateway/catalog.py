@@ -1,0 +1,100 @@
+"""Which models there are, what they cost and which upstream serves them: read at once, looked up per request. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from accounts.patterns import matches_any, most_specific
+from billing.price_list import ListedPrice, PriceList
+from gateway.upstream.addresses import Origin
+
+MOST_REMEMBERED = 4096
+
+
+class UnknownModel(Exception):
+    """No model of that name is served."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
+        self.model = model
+
+
+class ModelNotAllowed(UnknownModel):
+    """The key may not use that model."""
+
+
+class NotServedOnEndpoint(UnknownModel):
+    """The model is served, but not on this endpoint."""
+
+    def __init__(self, model: str, endpoints: tuple[str, ...]) -> None:
+        super().__init__(model)
+        self.endpoints = endpoints
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFacts:
+    """An upstream that may be called. `sealed_key` opens with the context of its id; None = it needs none."""
+
+    id: UUID
+    name: str
+    base_url: str
+    origin: Origin
+    sealed_key: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class RouteFacts:
+    """`upstream_model` is the model's name there, empty for the same."""
+
+    upstream: UpstreamFacts
+    upstream_model: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """A name or pattern, the endpoints it is served on, and its usable routes in their order."""
+
+    name: str
+    endpoints: tuple[str, ...]
+    context_window: int
+    max_output_tokens: int
+    routes: tuple[RouteFacts, ...]
+
+
+@dataclass(slots=True)
+class Catalog:
+    """All models and prices of one revision."""
+
+    models: dict[str, ModelFacts]
+    prices: PriceList
+    _remembered: dict[str, ModelFacts | None] = field(default_factory=dict)
+
+    def model_for(self, name: str, *, endpoint: str, allowed: Iterable[str]) -> ModelFacts:
+        """The model that serves `name`; raises the refusal that fits where a key with `allowed` patterns may not."""
+        model = self.serving(name)
+        if model is None:
+            raise UnknownModel(name)
+        if not is_allowed(name, allowed):
+            raise ModelNotAllowed(name)
+        if endpoint not in model.endpoints:
+            raise NotServedOnEndpoint(name, model.endpoints)
+        return model
+
+    def price_of(self, name: str, at: datetime) -> ListedPrice | None:
+        return self.prices.price_of(name, at)
+
+    def serving(self, name: str) -> ModelFacts | None:
+        """The model that says most about `name`; None where none fits."""
+        if name not in self._remembered:
+            pattern = most_specific(self.models, name)
+            if len(self._remembered) >= MOST_REMEMBERED:  # names come from outside
+                self._remembered.clear()
+            self._remembered[name] = self.models[pattern] if pattern is not None else None
+        return self._remembered[name]
+
+
+def is_allowed(name: str, allowed: Iterable[str]) -> bool:
+    """Whether a key's list of patterns lets it use `name`; an empty list allows everything."""
+    patterns = tuple(allowed)
+    return not patterns or matches_any(patterns, name)

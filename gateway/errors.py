@@ -1,0 +1,202 @@
+"""Every refusal and failure as OpenAI's envelope: the only file that knows both (protocol.md 4)."""
+
+import logging
+from dataclasses import dataclass, field
+from functools import singledispatch
+from uuid import UUID
+
+import msgspec
+from django.http import HttpResponse
+
+from accounts.authentication import KeyRefused, Refusal
+from billing.metering import BillingUnavailable
+from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
+from gateway.metrics import REFUSED
+from gateway.snapshot import SnapshotUnavailable
+from gateway.upstream.failures import GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
+from gateway.upstream.routing import NoRoute
+from gateway.wire.request import InvalidRequest
+
+logger = logging.getLogger(__name__)
+
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+DO_RETRY = {"x-should-retry": "true"}
+
+
+class UnknownPath(Exception):
+    """No such route."""
+
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(path)
+        self.method = method
+        self.path = path
+
+
+class MethodNotAllowed(UnknownPath):
+    """The route exists, but not for this method."""
+
+    def __init__(self, method: str, path: str, allowed: str) -> None:
+        super().__init__(method, path)
+        self.allowed = allowed
+
+
+class WebSocketRefused(Exception):
+    """An upgrade was asked for. 426 sends Codex to POST at once (protocol.md 1.3)."""
+
+
+class BodyTooLarge(Exception):
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
+
+
+class UnsupportedMediaType(Exception):
+    """A content type or encoding that is not read."""
+
+
+class ClientLeft(Exception):
+    """The client went away before its request was complete: there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """An error as the client gets it. `reason` is what it is counted by; empty where it is no refusal of ours."""
+
+    status: int
+    type: str
+    message: str
+    param: str | None = None
+    code: str | None = None
+    reason: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def error_response(error: Exception, request_id: UUID) -> HttpResponse:
+    """The answer to a request that ends with `error`; refusals are counted, unknown errors logged with their id."""
+    envelope = envelope_of(error)
+    if envelope.reason:
+        REFUSED.labels(reason=envelope.reason).inc()
+    if envelope.status == 500:
+        logger.error("request %s failed", request_id, exc_info=error)
+    fields = {
+        "message": envelope.message,
+        "type": envelope.type,
+        "param": envelope.param,
+        "code": envelope.code,
+    }
+    body = msgspec.json.encode({"error": fields})
+    return HttpResponse(body, "application/json", envelope.status, headers=envelope.headers)
+
+
+@singledispatch
+def envelope_of(error: Exception) -> Envelope:
+    message = "The server had an error while processing your request. Please retry; x-request-id names the request."
+    return Envelope(500, SERVER, message)
+
+
+@envelope_of.register
+def _(error: KeyRefused) -> Envelope:
+    reason = error.refusal.value
+    if error.refusal is Refusal.MISSING:
+        message = "Missing bearer or basic authentication in header"
+        return Envelope(401, INVALID, message, reason=reason, headers={"www-authenticate": "Bearer"})
+    if error.refusal is Refusal.SUSPENDED:
+        message = "The account associated with this API key has been deactivated. Ask the gateway's administrators."
+        return Envelope(401, INVALID, message, code="account_deactivated", reason=reason)
+    if error.refusal is Refusal.ADDRESS:
+        return Envelope(401, INVALID, "Your IP is not authorized for this API key.", reason=reason)
+    if error.refusal is Refusal.ENDPOINT:
+        message = "You have insufficient permissions for this operation: the API key is not allowed on this endpoint."
+        return Envelope(401, INVALID, message, reason=reason)
+    message = f"Incorrect API key provided: {error.shown}. Ask the gateway's administrators for a valid one."
+    return Envelope(401, INVALID, message, code="invalid_api_key", reason=reason)
+
+
+@envelope_of.register
+def _(error: InvalidRequest) -> Envelope:
+    return Envelope(400, INVALID, error.message, error.param, error.code, "invalid_request")
+
+
+@envelope_of.register
+def _(error: UnknownModel) -> Envelope:
+    message = f"The model `{error.model}` does not exist or you do not have access to it."
+    return Envelope(404, INVALID, message, "model", "model_not_found", "unknown_model")
+
+
+@envelope_of.register
+def _(error: ModelNotAllowed) -> Envelope:
+    message = f"This API key does not have access to model `{error.model}`."
+    return Envelope(403, INVALID, message, "model", "model_not_found", "model_not_allowed")
+
+
+@envelope_of.register
+def _(error: NotServedOnEndpoint) -> Envelope:
+    served = ", ".join(f"/v1/{endpoint}" for endpoint in error.endpoints) or "no endpoint"
+    message = f"The model `{error.model}` is not served on this endpoint. It is served on {served}."
+    return Envelope(400, INVALID, message, "model", "unsupported_endpoint", "unsupported_endpoint")
+
+
+@envelope_of.register
+def _(error: UnknownPath) -> Envelope:
+    return Envelope(404, INVALID, f"Invalid URL ({error.method} {error.path})", reason="unknown_path")
+
+
+@envelope_of.register
+def _(error: MethodNotAllowed) -> Envelope:
+    message = f"Not allowed to {error.method} on {error.path} (HINT: perhaps you meant to use {error.allowed})"
+    headers = {"allow": error.allowed}
+    return Envelope(405, INVALID, message, None, "method_not_supported", "method_not_allowed", headers)
+
+
+@envelope_of.register
+def _(error: WebSocketRefused) -> Envelope:
+    message = "WebSocket mode is not served here. Use POST /v1/responses, streamed or not."
+    return Envelope(426, INVALID, message, code="websocket_not_supported", reason="websocket")
+
+
+@envelope_of.register
+def _(error: BodyTooLarge) -> Envelope:
+    message = f"The body of your request is larger than {error.most} bytes."
+    return Envelope(413, INVALID, message, code="request_too_large", reason="request_too_large")
+
+
+@envelope_of.register
+def _(error: UnsupportedMediaType) -> Envelope:
+    return Envelope(415, INVALID, str(error), code="unsupported_media_type", reason="unsupported_media_type")
+
+
+@envelope_of.register(SnapshotUnavailable)
+@envelope_of.register(BillingUnavailable)
+def _(error: Exception) -> Envelope:
+    message = "The gateway cannot account for your request at the moment. Please retry."
+    return Envelope(503, SERVER, message, None, "billing_unavailable", "unavailable", {**DO_RETRY, "retry-after": "5"})
+
+
+@envelope_of.register
+def _(error: NoRoute) -> Envelope:
+    message = f"No upstream serves the model `{error}` at the moment."
+    return Envelope(503, SERVER, message, "model", "no_route", "no_route", {**DO_RETRY, "retry-after": "5"})
+
+
+@envelope_of.register
+def _(error: UpstreamFailed) -> Envelope:
+    return Envelope(error.status, SERVER, "The upstream could not answer your request.", code="upstream_error")
+
+
+@envelope_of.register(TimedOut)
+@envelope_of.register(GatewayTimeout)
+def _(error: UpstreamFailed) -> Envelope:
+    return Envelope(error.status, SERVER, "The upstream did not answer in time.", code="timeout")
+
+
+@envelope_of.register
+def _(error: Overloaded) -> Envelope:
+    headers = {"retry-after": error.retry_after} if error.retry_after and error.retry_after.isdecimal() else {}
+    message = "The upstream is overloaded. Please slow down and retry."
+    return Envelope(error.status, "service_unavailable_error", message, code="slow_down", headers=headers)
+
+
+@envelope_of.register
+def _(error: Rejected) -> Envelope:
+    return Envelope(error.status, INVALID, error.message, error.param, error.code)

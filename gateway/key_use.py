@@ -1,0 +1,56 @@
+"""When and from where each key was last used: gathered in the process, written now and then, never on the way."""
+
+import asyncio
+import logging
+import time
+from uuid import UUID
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+logger = logging.getLogger(__name__)
+
+WRITE = """
+UPDATE accounts_apikey k
+SET last_used_at = to_timestamp(u.at), last_used_address = u.address, last_used_agent = u.agent
+FROM unnest(%s::uuid[], %s::float8[], %s::text[], %s::text[]) AS u(id, at, address, agent)
+WHERE k.id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < to_timestamp(u.at))
+"""
+
+
+class KeyUse:
+    """The last use of each key since the last write."""
+
+    def __init__(self, pool: AsyncConnectionPool, flush_seconds: float) -> None:
+        self._pool = pool
+        self._flush_seconds = flush_seconds
+        self._uses: dict[UUID, tuple[float, str, str]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._flush_now_and_then(), name="key use")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1)
+        await self._flush()
+
+    def used(self, key_id: UUID, address: str, agent: str) -> None:
+        self._uses[key_id] = (time.time(), address[:64], agent[:200].replace("\0", ""))
+
+    async def _flush_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(self._flush_seconds)
+            await self._flush()
+
+    async def _flush(self) -> None:
+        uses, self._uses = dict(sorted(self._uses.items())), {}
+        if not uses:
+            return
+        columns = [list(column) for column in zip(*uses.values(), strict=True)]
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(WRITE, [list(uses), *columns])
+        except (psycopg.Error, PoolTimeout, OSError) as error:
+            logger.warning("the last use of %d keys could not be written (%s)", len(uses), type(error).__name__)

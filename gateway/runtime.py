@@ -1,0 +1,62 @@
+"""What a gateway process has for as long as it lives: its connections, its cache, its lane to the books."""
+
+import asyncio
+import logging
+import uuid
+from typing import Self
+
+from django.conf import settings
+from psycopg_pool import AsyncConnectionPool
+
+from billing.metering import Meter
+from billing.request_ids import RequestIds
+from gateway.key_use import KeyUse
+from gateway.snapshot import Snapshots
+from gateway.upstream.models_list import ModelLists
+from gateway.upstream.relay import Drains
+from gateway.upstream.transport import UpstreamTransport
+
+logger = logging.getLogger(__name__)
+
+
+class Runtime:
+    """Made when the server starts, inside its event loop, and closed when it has drained."""
+
+    def __init__(self) -> None:
+        self.process_id = uuid.uuid4()
+        self.request_ids = RequestIds()
+        self.pool = AsyncConnectionPool(
+            settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,
+            kwargs={"autocommit": True, "application_name": "tollgate gateway"},
+        )  # fmt: skip
+        self.snapshots = Snapshots(
+            self.pool, self.request_ids,
+            poll_seconds=settings.REVISION_POLL_SECONDS, max_age_seconds=settings.SNAPSHOT_MAX_AGE_SECONDS,
+        )  # fmt: skip
+        self.meter = Meter(
+            settings.DATABASE_URL, hold_seconds=settings.HOLD_SECONDS, settle_seconds=settings.SETTLE_SECONDS
+        )
+        self.key_use = KeyUse(self.pool, settings.KEY_USE_FLUSH_SECONDS)
+        self.transport = UpstreamTransport(
+            connect_seconds=settings.UPSTREAM_CONNECT_SECONDS,
+            read_seconds=settings.UPSTREAM_READ_SECONDS,
+            most_connections=settings.UPSTREAM_CONNECTIONS,
+        )
+        self.model_lists = ModelLists(self.transport, settings.UPSTREAM_MODELS_SECONDS)
+        self.drains = Drains(settings.DRAIN_SECONDS, settings.DRAIN_OUTPUT_TOKENS, settings.DRAIN_STREAMS)
+
+    async def start(self) -> Self:
+        await self.pool.open()
+        self.snapshots.start()
+        self.meter.start()
+        self.key_use.start()
+        return self
+
+    async def close(self) -> None:
+        """The meter first: what is still to be written needs nothing but its own connection."""
+        await asyncio.sleep(0)  # tasks that were just cancelled hand in their endings
+        await self.meter.close(settings.SHUTDOWN_SECONDS)
+        await self.key_use.close()
+        await self.snapshots.close()
+        await self.transport.aclose()
+        await self.pool.close(timeout=2.0)

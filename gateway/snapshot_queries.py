@@ -1,0 +1,96 @@
+"""The three statements behind the snapshot, and what their rows become. Each reads the revision with the data."""
+
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from typing import Any
+from uuid import UUID
+
+from accounts.authentication import KeyFacts
+from billing.price_list import ListedPrice, PriceList
+from billing.pricing import TokenPrice
+from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
+from gateway.upstream.addresses import origin_of
+
+REVISION = "SELECT value, extract(epoch FROM clock_timestamp()) FROM accounts_revision"
+
+KEY = """
+SELECT revision.value, k.id, k.name, k.hint, p.id, p.name, o.id, o.name, k.expires_at, k.revoked_at,
+    least(o.suspended_at, p.suspended_at), k.allowed_models, k.allowed_endpoints, k.allowed_networks
+FROM accounts_revision revision
+LEFT JOIN accounts_apikey k ON k.digest = ANY (%s)
+LEFT JOIN accounts_project p ON p.id = k.project_id
+LEFT JOIN accounts_organization o ON o.id = p.organization_id
+"""
+
+CATALOG = """
+SELECT revision.value,
+    (SELECT coalesce(json_agg(u), '[]') FROM gateway_upstream u WHERE u.disabled_at IS NULL),
+    (SELECT coalesce(json_agg(m), '[]') FROM gateway_model m WHERE m.disabled_at IS NULL),
+    (SELECT coalesce(json_agg(r ORDER BY r.position, r.id), '[]') FROM gateway_route r),
+    (SELECT coalesce(json_agg(p), '[]') FROM billing_price p)
+FROM accounts_revision revision
+"""
+
+
+def key_facts_of(row: tuple[Any, ...]) -> KeyFacts:
+    key_id, name, hint, project_id, project, organization_id, organization, expires, revoked, suspended = row[:10]
+    return KeyFacts(
+        id=key_id,
+        name=name,
+        hint=hint,
+        project_id=project_id,
+        project=project,
+        organization_id=organization_id,
+        organization=organization,
+        expires_at=expires,
+        revoked_at=revoked,
+        suspended_at=suspended,
+        allowed_models=tuple(row[10]),
+        allowed_endpoints=tuple(row[11]),
+        allowed_networks=tuple(ip_network(network) for network in row[12]),
+    )
+
+
+def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog:
+    """The catalog from JSON rows; routes whose upstream or model is disabled are left out."""
+    usable = {row["id"]: _upstream_of(row) for row in upstreams}
+    of_model: dict[str, list[RouteFacts]] = {}
+    for row in routes:
+        if row["upstream_id"] in usable:
+            of_model.setdefault(row["model_id"], []).append(
+                RouteFacts(usable[row["upstream_id"]], row["upstream_model"])
+            )
+    return Catalog(
+        models={
+            row["name"]: ModelFacts(
+                row["name"],
+                tuple(row["endpoints"]),
+                row["context_window"],
+                row["max_output_tokens"],
+                tuple(of_model.get(row["id"], ())),
+            )
+            for row in models
+        },
+        prices=PriceList(map(_price_of, prices)),
+    )
+
+
+def _upstream_of(row: dict[str, Any]) -> UpstreamFacts:
+    return UpstreamFacts(
+        id=UUID(row["id"]),
+        name=row["name"],
+        base_url=row["base_url"],
+        origin=origin_of(row["base_url"], allow_private=row["allow_private"]),
+        sealed_key=bytes.fromhex(row["sealed_key"][2:]) if row["sealed_key"] else None,  # bytea is \x... in JSON
+    )
+
+
+def _price_of(row: dict[str, Any]) -> ListedPrice:
+    return ListedPrice(
+        id=UUID(row["id"]),
+        model=row["model"],
+        effective_from=datetime.fromisoformat(row["effective_from"]).astimezone(UTC),
+        per_token=TokenPrice(
+            row["input_pico_usd"], row["cached_input_pico_usd"], row["cache_write_pico_usd"], row["output_pico_usd"]
+        ),
+    )

@@ -1,0 +1,161 @@
+"""One HTTP/1.1 connection to an upstream: asyncio.Protocol and httptools, one exchange at a time."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any, cast
+
+import httptools
+import httpx
+
+PAUSE_AT_BYTES = 256 * 1024
+MOST_HEADER_BYTES = 64 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """Sends a request and hands out its answer as it comes. Errors are httpx's own."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: Exception | None = None
+        self._closed = False
+        self.on_close: Callable[[Connection], None] = lambda _: None
+        self.idle_since = 0.0
+        self._reset()
+        self._complete = True  # nothing was asked yet
+
+    def _reset(self) -> None:
+        self._parser: Any = httptools.HttpResponseParser(self)
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._paused = False
+        self._header_bytes = 0
+        self._headers_complete = False
+        self._complete = False
+        self._ends_with_connection = True
+        self._kept_alive = False
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    # What the transport calls
+
+    async def ask(self, request: bytes, seconds: float) -> None:
+        """Sends `request`; returns when the answer's headers are there (`status`, `headers`)."""
+        if self._transport is None or self._closed:
+            raise httpx.ConnectError("The connection is closed.")
+        self._reset()
+        self._transport.write(request)
+        while not self._headers_complete:
+            await self._wait(seconds)
+
+    async def read(self, seconds: float) -> bytes:
+        """What has come of the body since the last call, at least one byte; empty at its end."""
+        while not self._chunks:
+            if self._complete:
+                return b""
+            await self._wait(seconds)
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        if self._paused and self._transport is not None and not self._closed:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    @property
+    def is_reusable(self) -> bool:
+        return self._complete and self._kept_alive and not self._closed and not self._chunks
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def abort(self) -> None:
+        """Closes at once: what is under way upstream ends."""
+        self._closed = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _wait(self, seconds: float) -> None:
+        if self._error is not None:
+            raise self._error
+        self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(seconds, self._fail, httpx.ReadTimeout(f"Nothing came for {seconds:g} s."))
+        try:
+            await self._waiter
+        finally:
+            timer.cancel()
+            self._waiter = None
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
+
+    def data_received(self, data: bytes) -> None:
+        if self._complete:  # nobody asked for this: nothing that follows could be trusted
+            self.abort()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._fail(httpx.RemoteProtocolError("The upstream switched protocols."))
+        except httptools.HttpParserError as error:
+            self._fail(httpx.RemoteProtocolError(f"No valid HTTP answer: {type(error).__name__}."))
+        else:
+            self._wake()
+            if self._buffered > PAUSE_AT_BYTES and not self._paused and self._transport is not None:
+                self._paused = True
+                self._transport.pause_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._closed = True
+        if error is None and self._error is None and self._headers_complete and self._ends_with_connection:
+            self._complete = True
+        if not self._complete:
+            self._fail(httpx.ReadError("The upstream closed the connection."))
+        self._wake()
+        self.on_close(self)
+
+    # httptools
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > MOST_HEADER_BYTES:
+            self._fail(httpx.RemoteProtocolError("The answer's headers are too large."))
+            return
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
+            self._ends_with_connection = False
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:  # an interim answer; the real one follows
+            self.headers = []
+            self._ends_with_connection = True
+            return
+        if self.status in {204, 304}:
+            self._ends_with_connection = False
+        self._headers_complete = True
+        self._kept_alive = self._parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+        self._buffered += len(body)
+
+    def on_message_complete(self) -> None:
+        self._complete = self._headers_complete
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+        if self._waiter is not None and not self._waiter.done():
+            with contextlib.suppress(asyncio.InvalidStateError):
+                self._waiter.set_exception(self._error)
+        self.abort()

@@ -1,0 +1,137 @@
+"""One request to an upstream and the start of its answer. httpx's exceptions become ours here and nowhere else."""
+
+import logging
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+import httpx
+
+from gateway.catalog import RouteFacts, UpstreamFacts
+from gateway.sealing import CannotUnseal
+from gateway.upstream.credentials import authorization
+from gateway.upstream.failures import (
+    Broken,
+    Failing,
+    Misconfigured,
+    TimedOut,
+    Unreachable,
+    Unusable,
+    UpstreamFailed,
+    failure_of,
+)
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT = b"tollgate/0.1"
+MOST_ERROR_BYTES = 256 * 1024
+BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
+QUERY = re.compile(rb"[A-Za-z0-9_.~%=&+,\[\]-]{0,2000}")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own."""
+
+    path: str
+    body: bytes
+    request_id: UUID
+    stream: bool
+    beta: bytes = b""
+    query: bytes = b""
+
+
+class Exchange:
+    """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        self._response = response
+        self._pieces = aiter(response.stream)
+        self.headers = response.headers
+        self.is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+
+    async def chunk(self) -> bytes:
+        """The next piece of the body as it comes, empty at its end; Broken or TimedOut where it does not end well."""
+        try:
+            return await anext(self._pieces, b"")
+        except httpx.HTTPError as error:
+            raise _translated(error) from error
+
+    async def read(self, most: int) -> bytes:
+        """The whole body; Broken where it is larger than `most` bytes."""
+        body = bytearray()
+        while chunk := await self.chunk():
+            body += chunk
+            if len(body) > most:
+                raise Broken(f"an answer of more than {most} bytes")
+        return bytes(body)
+
+    async def close(self) -> None:
+        """Gives the connection back, or closes it where the answer is not complete: the upstream then stops."""
+        await self._response.aclose()
+
+
+async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Call) -> Exchange:
+    """Sends `call`; returns when a good answer has begun, else raises an UpstreamFailed."""
+    request = _request(route.upstream, call)
+    try:
+        response = await transport.handle_async_request(request)
+    except httpx.HTTPError as error:
+        logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
+        raise _translated(error) from error
+    exchange = Exchange(response)
+    if response.status_code == 200 and response.headers.get("content-encoding", "identity") == "identity":
+        return exchange
+    try:
+        raise await _failure(route.upstream, response.status_code, exchange)
+    finally:
+        await exchange.close()
+
+
+async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> UpstreamFailed:
+    try:
+        body = await exchange.read(MOST_ERROR_BYTES)
+    except UpstreamFailed:
+        body = b""
+    if status == 200:
+        return Failing("an encoded answer, though identity was asked for")
+    failure = failure_of(status, exchange.headers, body, host=upstream.origin.host)
+    if isinstance(failure, Misconfigured):
+        logger.error("upstream %s refuses our account (%s): check its key and credit", upstream.name, failure)
+    else:
+        logger.warning("upstream %s answered with status %d", upstream.name, status)
+    return failure
+
+
+def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
+    url = httpx.URL(upstream.base_url + call.path)
+    if call.query and QUERY.fullmatch(call.query):
+        url = url.copy_with(query=call.query)
+    headers = [
+        (b"Host", url.netloc),
+        (b"Content-Type", b"application/json"),
+        (b"Accept", b"text/event-stream" if call.stream else b"application/json"),
+        (b"Accept-Encoding", b"identity"),
+        (b"User-Agent", USER_AGENT),
+        (b"X-Client-Request-Id", str(call.request_id).encode()),
+        (b"Content-Length", b"%d" % len(call.body)),
+    ]
+    try:
+        opening = authorization(upstream.id, upstream.sealed_key)
+    except CannotUnseal as error:
+        logger.error("upstream %s cannot be used: %s", upstream.name, error)
+        raise Unusable(str(error)) from error
+    if opening is not None:
+        headers.append((b"Authorization", opening))
+    if BETA.fullmatch(call.beta):
+        headers.append((b"OpenAI-Beta", call.beta))
+    return httpx.Request("POST", url, headers=headers, content=call.body, extensions={"origin": upstream.origin})
+
+
+def _translated(error: httpx.HTTPError) -> UpstreamFailed:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+        return Unreachable(str(error))
+    if isinstance(error, httpx.TimeoutException):
+        return TimedOut(str(error))
+    return Broken(str(error))

@@ -1,0 +1,113 @@
+"""What can go wrong with an upstream before its answer begins, in our words (protocol.md, "Upstream's answer").
+
+`dispatched` tells the meter whether the request may have reached the upstream.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from gateway.redaction import redacted
+
+RELAYED = {400, 404, 409, 413, 422}
+OUR_FAULT = {401, 402, 403}
+QUOTA_CODES = {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"}
+
+
+class UpstreamFailed(Exception):
+    """No answer that can be passed on."""
+
+    status = 502  # of our answer to the tenant
+    answered = False  # the upstream said so itself: it did no work that it bills
+    dispatched = True
+
+
+class Unreachable(UpstreamFailed):
+    """No connection was made."""
+
+    dispatched = False
+
+
+class Unusable(Unreachable):
+    """Its key does not open: staff must enter it again."""
+
+
+class TimedOut(UpstreamFailed):
+    """Nothing came in time."""
+
+    status = 504
+
+
+class Broken(UpstreamFailed):
+    """The connection broke, or what came is no answer."""
+
+
+class Answered(UpstreamFailed):
+    """The upstream answered with a failure."""
+
+    answered = True
+
+
+class Failing(Answered):
+    """5xx, HTML, or anything unreadable."""
+
+
+class GatewayTimeout(Answered):
+    """The upstream says that something timed out."""
+
+    status = 504
+
+
+class Overloaded(Answered):
+    """The upstream limits our account."""
+
+    status = 503
+
+    def __init__(self, retry_after: str | None) -> None:
+        super().__init__("overloaded")
+        self.retry_after = retry_after
+
+
+class Misconfigured(Answered):
+    """The upstream refuses our account: its key, its organization or its credit. Staff must act."""
+
+
+class Rejected(Answered):
+    """The upstream refuses the request itself, in words that the tenant may read."""
+
+    def __init__(self, status: int, message: str, param: str | None, code: str | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, host: str) -> Answered:
+    """What an answer that is no 200 means. `host` is cut out of texts that the tenant will read, keys and ids too."""
+    error = _error_of(body)
+    code = _text(error.get("code"))
+    if status in OUR_FAULT or code in QUOTA_CODES or _text(error.get("type")) in QUOTA_CODES:
+        return Misconfigured(f"status {status}, code {code}")
+    if status == 429:
+        return Overloaded(headers.get("retry-after"))
+    if status in {408, 504}:
+        return GatewayTimeout(f"status {status}")
+    message = _text(error.get("message"))
+    if status in RELAYED and message and (status != 404 or code == "model_not_found"):
+        return Rejected(status, redacted(message, host), _text(error.get("param")), code)
+    return Failing(f"status {status}")
+
+
+def _error_of(body: bytes) -> dict[str, Any]:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    error = answer.get("error") if isinstance(answer, dict) else None
+    return error if isinstance(error, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,125 @@
+"""How one relayed request ended: what was read becomes a settlement, handed to the meter exactly once.
+
+Every row of the table of endings (docs/endings.md) is decided here.
+"""
+
+import time
+from typing import Any
+
+import msgspec
+
+from billing.estimation import estimated_usage
+from billing.metering import Meter
+from billing.pricing import cost, price_lines
+from billing.record import Admitted, Settlement, kept_lines, token_columns
+from billing.tokens import TokenUsage
+from gateway.upstream.failures import UpstreamFailed
+from gateway.wire.tap import Reading
+
+MOST_USAGE_BYTES = 16 * 1024
+NOTHING_READ = Reading()
+
+
+class Outcome:
+    """The end of one admitted request. The first ending counts; later ones change nothing."""
+
+    def __init__(self, admitted: Admitted, meter: Meter, arrived: float) -> None:
+        """`arrived`: time.monotonic() when the request came."""
+        self._admitted = admitted
+        self._meter = meter
+        self._arrived = arrived
+        self.is_known = False
+        self.status: int | None = None  # of our answer; None as long as the client got none
+        self.first_byte_ms: int | None = None
+        self.upstream_request_id = ""
+
+    def answer_begins(self, status: int) -> None:
+        """The client is about to get the first byte of its answer."""
+        self.status = status
+        self.first_byte_ms = self._elapsed_ms()
+
+    async def ended(
+        self, reading: Reading, *, delta_events: int, drained: bool, without_usage: str = "usage_absent"
+    ) -> None:
+        """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none."""
+        if reading.usage is not None:
+            await self._settle(self._settled(reading, reading.usage, "drained" if drained else "reported"))
+        elif delta_events or reading.ending in {"completed", "incomplete"}:
+            await self.cut(reading, delta_events=delta_events, flag=without_usage)
+        else:
+            await self._settle(self._void(reading))
+
+    async def cut(self, reading: Reading, *, delta_events: int, flag: str) -> None:
+        """The answer will not be read to its end: estimated, and flagged with the reason."""
+        await self._settle(self._estimated(reading, delta_events, flag))
+
+    async def failed(self, failure: UpstreamFailed) -> None:
+        """No answer came. Void where the upstream did no work for sure; else nobody knows, and nothing is charged."""
+        if failure.answered or not failure.dispatched:
+            await self._settle(self._void(NOTHING_READ))
+        else:
+            await self._settle(self._unanswered())
+
+    def abandoned(self, reading: Reading, *, delta_events: int, has_begun: bool) -> None:
+        """The task is being ended and may not wait: an estimate of what had come, unless the ending is known."""
+        if not self.is_known:
+            self.is_known = True
+            end = self._estimated(reading, delta_events, "cancelled") if has_begun else self._unanswered()
+            self._meter.settle_soon(end)
+
+    async def _settle(self, settlement: Settlement) -> None:
+        if not self.is_known:
+            self.is_known = True
+            await self._meter.settle(settlement)
+
+    def _unanswered(self) -> Settlement:
+        return self._settled(NOTHING_READ, TokenUsage(), "estimated", "unanswered")
+
+    def _estimated(self, reading: Reading, delta_events: int, flag: str) -> Settlement:
+        usage = estimated_usage(request_bytes=self._admitted.request_bytes, delta_events=delta_events)
+        return self._settled(reading, usage, "estimated", flag)
+
+    def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
+        lines = price_lines(usage, self._admitted.price) if self._admitted.price else ()
+        nano_usd = cost(lines)
+        return msgspec.structs.replace(
+            self._ended(reading, "settled", source, (*flags, "absurd_usage") if reading.absurd else flags),
+            tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
+            reported_usage=_kept_usage(reading.reported_usage),
+            cost_nano_usd=nano_usd,
+            charged_nano_usd=nano_usd,
+            lines=kept_lines(lines),
+            **token_columns(usage),
+        )
+
+    def _void(self, reading: Reading) -> Settlement:
+        return self._ended(reading, "void", "none", ())
+
+    def _ended(self, reading: Reading, state: str, source: str, flags: tuple[str, ...]) -> Settlement:
+        return Settlement(
+            id=self._admitted.hold.id,
+            state=state,
+            usage_source=source,
+            status=self.status,
+            response_id=_kept(reading.response_id, 512),
+            served_model=_kept(reading.model, 200),
+            service_tier=_kept(reading.service_tier, 32),
+            upstream_request_id=_kept(self.upstream_request_id, 128),
+            flags=flags,
+            first_byte_ms=self.first_byte_ms,
+            latency_ms=self._elapsed_ms(),
+        )
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._arrived) * 1000)
+
+
+def _kept(text: str, most: int) -> str:
+    """Text from outside, in a form that PostgreSQL takes."""
+    return text.replace("\0", "")[:most]
+
+
+def _kept_usage(usage: Any) -> Any:
+    """The upstream's own words where they are of a reasonable size and can be kept."""
+    encoded = msgspec.json.encode(usage)
+    return None if len(encoded) > MOST_USAGE_BYTES or rb"\u0000" in encoded else usage

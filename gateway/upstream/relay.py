@@ -1,0 +1,199 @@
+"""From an answer that has begun to its end: the bytes go to the client, the meter reads beside.
+
+The order at the end is the product's promise: the ending is read, the record is settled, and only then does the ending
+reach the client. A client that leaves changes only who is served: the answer is read on within bounds (`Drains`), then
+cut. Cut reads raise TimeoutError here, upstream faults UpstreamFailed, a stopping server CancelledError.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.upstream.exchange import Exchange
+from gateway.upstream.failures import Broken, Failing, UpstreamFailed
+from gateway.upstream.outcome import Outcome
+from gateway.wire.endings import ending_of_ours
+from gateway.wire.stream import EventSplitter, EventTooLarge, has_data
+from gateway.wire.tap import Tap, is_whole, read_answer
+from gateway.wire.usage import events_with_responses_keys, with_responses_keys
+
+SECONDS_AFTER_THE_ENDING = 5.0
+SHUTDOWN = "The gateway is being restarted. Please send the request again."
+BROKE = "The upstream ended the stream before it was complete."
+
+PASSED_ON = ("openai-processing-ms", "openai-version")  # of the upstream's headers, to the client
+STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Client(Protocol):
+    """The client, as the relay sees it. Nothing sent to a client that is gone goes anywhere or fails."""
+
+    @property
+    def is_gone(self) -> bool: ...
+    def when_gone(self, act: Callable[[], None]) -> None: ...
+    async def start(self, status: int, headers: Headers) -> None: ...
+    async def send(self, data: bytes) -> None: ...
+    async def end(self, data: bytes = b"") -> None: ...
+
+
+@dataclass(slots=True)
+class Drains:
+    """How long, for how many more deltas, and how many answers of one process at once are read on for nobody."""
+
+    seconds: float
+    output_tokens: int
+    most: int
+    running: int = 0
+
+
+class Relay:
+    """One admitted request: goes upstream, and its answer to the client."""
+
+    def __init__(self, outcome: Outcome, drains: Drains, max_bytes: int) -> None:
+        """`max_bytes` bounds a plain answer and each event of a stream."""
+        self._outcome = outcome
+        self._drains = drains
+        self._max_bytes = max_bytes
+        self._exchange: Exchange | None = None
+        self._splitter = EventSplitter(max_bytes)
+        self._tap = Tap()
+        self._before_first_event = b""
+        self._deadline = asyncio.timeout(None)
+        self._is_draining = False
+        self._drained_from = 0  # deltas seen when the client left
+
+    async def run(self, begin: Callable[[], Awaitable[Exchange]], client: Client) -> None:
+        """All of it, to the last byte. Raises UpstreamFailed only while nothing has been sent to the client."""
+        try:
+            async with self._deadline:
+                client.when_gone(self._drain)
+                self._exchange = await begin()
+                await self._pass_on(self._exchange, client)
+        except TimeoutError:
+            await self._cut(client)
+        except UpstreamFailed as failure:
+            await self._break_off(failure, client)
+        except asyncio.CancelledError:
+            await self._stop(client)
+            raise
+        finally:
+            self._abandon()
+            if self._is_draining:
+                self._drains.running -= 1
+            if self._exchange is not None:
+                await self._exchange.close()
+
+    async def _pass_on(self, exchange: Exchange, client: Client) -> None:
+        """By what the upstream sends, not by what was asked: `stream` is its to obey."""
+        self._outcome.upstream_request_id = exchange.headers.get("x-request-id", "")
+        if exchange.is_stream:
+            await self._pass_stream(exchange, client)
+        else:
+            await self._pass_body(exchange, client)
+
+    async def _pass_body(self, exchange: Exchange, client: Client) -> None:
+        body = await exchange.read(self._max_bytes)
+        reading = read_answer(body)
+        if reading is None:
+            raise Failing("the answer is no JSON object")
+        if not client.is_gone:
+            self._outcome.answer_begins(200)
+        await self._outcome.ended(reading, delta_events=0, drained=client.is_gone)
+        body = with_responses_keys(body, reading.reported_usage, "usage")
+        length = (b"content-length", b"%d" % len(body))
+        await client.start(200, [*_passed_on(exchange), (b"content-type", b"application/json"), length])
+        await client.end(body)
+
+    async def _pass_stream(self, exchange: Exchange, client: Client) -> None:
+        while (block := await self._next_block(exchange)) is not None:
+            await self._pass_block(block, exchange, client)
+            if self._is_draining and self._tap.delta_events - self._drained_from > self._drains.output_tokens:
+                raise TimeoutError
+        rest = self._splitter.close()
+        if rest and is_whole(rest):
+            await self._pass_block(rest, exchange, client)
+        if self._tap.reading.ending is None:
+            raise Broken("the stream ended without its ending")
+        await client.end()
+
+    async def _next_block(self, exchange: Exchange) -> bytes | None:
+        """The next whole events, None at the end."""
+        try:
+            while chunk := await exchange.chunk():
+                if block := self._splitter.feed(chunk):
+                    return block
+        except EventTooLarge as error:
+            raise Broken(str(error)) from error
+        return None
+
+    async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
+        """Whole events go on to the client, the stream's ending only once its record is settled."""
+        if not self._tap.events:
+            block = self._before_first_event + block
+            if not has_data(block):  # a comment decides nothing: the answer may still become a plain error
+                self._before_first_event = block
+                return
+            if not client.is_gone:
+                self._outcome.answer_begins(200)
+                await client.start(200, [*_passed_on(exchange), *STREAM_HEADERS])
+        ending = self._tap.watch(block)
+        if self._tap.has_chat_usage(block):
+            block, ending = events_with_responses_keys(block, ending)
+        if ending is None:
+            await client.send(block)
+            return
+        if ending:
+            await client.send(block[:ending])
+        self._deadline.reschedule(asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING)
+        reading, delta_events = self._tap.reading, self._tap.delta_events
+        await self._outcome.ended(reading, delta_events=delta_events, drained=client.is_gone)
+        await client.send(block[ending:])
+
+    # Other ways out ----------------------------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """The client left. Once the outcome is known there is nothing to read on for."""
+        if self._is_draining or self._outcome.is_known:
+            return
+        has_room = self._drains.running < self._drains.most
+        self._is_draining = True
+        self._drains.running += 1
+        self._drained_from = self._tap.delta_events
+        self._deadline.reschedule(asyncio.get_running_loop().time() + (self._drains.seconds if has_room else 0))
+
+    async def _cut(self, client: Client) -> None:
+        """The drain is over, or the upstream would not close after its ending."""
+        await self._outcome.cut(self._tap.reading, delta_events=self._tap.delta_events, flag="client_gone")
+        await client.end()
+
+    async def _break_off(self, failure: UpstreamFailed, client: Client) -> None:
+        """The upstream broke: a plain error while that is possible, else a visible ending, the record settled first."""
+        tap = self._tap
+        if not tap.events:
+            self._outcome.status = None if client.is_gone else failure.status
+            await self._outcome.failed(failure)
+            raise failure
+        await self._outcome.ended(
+            tap.reading, delta_events=tap.delta_events, drained=client.is_gone, without_usage="upstream_broke"
+        )
+        if tap.reading.ending is None:
+            await client.send(ending_of_ours(tap, code="upstream_error", message=BROKE))
+        await client.end()
+
+    async def _stop(self, client: Client) -> None:
+        """The server stops and will not wait: the record is handed in first, the client sees a failure."""
+        self._abandon()
+        if self._tap.events and self._tap.reading.ending is None:
+            await client.send(ending_of_ours(self._tap, code="server_shutdown", message=SHUTDOWN))
+            await client.end()
+
+    def _abandon(self) -> None:
+        tap = self._tap
+        self._outcome.abandoned(tap.reading, delta_events=tap.delta_events, has_begun=self._exchange is not None)
+
+
+def _passed_on(exchange: Exchange) -> Headers:
+    return [(name.encode(), exchange.headers[name].encode()) for name in PASSED_ON if name in exchange.headers]

@@ -1,0 +1,113 @@
+"""One short story per endpoint of /v1."""
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import msgspec
+from django.conf import settings
+from django.http import HttpResponse, HttpResponseBase
+
+from accounts.authentication import KeyFacts, KeyRefused, Refusal, bearer, check, masked
+from accounts.keys import is_wellformed
+from gateway.admission import Caller, admission_of
+from gateway.catalog import RouteFacts
+from gateway.dataplane import RelayedAnswer, Request
+from gateway.errors import MethodNotAllowed, UnsupportedMediaType, WebSocketRefused
+from gateway.ownership import refuse_stored_objects
+from gateway.upstream.exchange import Call, start
+from gateway.upstream.models_list import usable_models
+from gateway.upstream.outcome import Outcome
+from gateway.upstream.relay import Relay
+from gateway.wire.request import CreateRequest, parse_create, with_model
+
+View = Callable[..., Awaitable[HttpResponseBase]]
+
+
+def by_method(**views: View) -> View:
+    """One view by method; others are told what is allowed."""
+
+    async def dispatch(request: Request, **kwargs: str) -> HttpResponseBase:
+        view = views.get(request.method or "")
+        if view is None:
+            raise MethodNotAllowed(request.method or "", request.path_info, ", ".join(views))
+        return await view(request, **kwargs)
+
+    return dispatch
+
+
+async def create_response(request: Request) -> HttpResponseBase:
+    """POST /v1/responses, streamed or not."""
+    runtime = request.runtime
+    key = await _authenticated(request, "responses")
+    body = await _json_body(request)
+    asked = parse_create(body)
+    refuse_stored_objects(asked)
+    admitted, route = admission_of(_caller(request, key), asked, len(body), await runtime.snapshots.catalog())
+    call = _upstream_call(request, asked, body, route)
+    await runtime.meter.hold(admitted.hold)
+    relay = Relay(Outcome(admitted, runtime.meter, request.arrived), runtime.drains, settings.MAX_EVENT_BYTES)
+    return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, route, call)))
+
+
+async def refuse_websocket(request: Request) -> HttpResponseBase:
+    """GET /v1/responses: an upgrade is told to fall back to POST."""
+    if request.headers.get("upgrade", "").lower() == "websocket":
+        raise WebSocketRefused
+    raise MethodNotAllowed("GET", request.path_info, "POST")
+
+
+async def list_models(request: Request) -> HttpResponseBase:
+    """GET /v1/models: what this key may use, patterns resolved by the upstreams' own lists."""
+    key = await _authenticated(request, "models")
+    catalog = await request.runtime.snapshots.catalog()
+    names = await usable_models(catalog, request.runtime.model_lists, key.allowed_models)
+    entries = [
+        {"id": name, "object": "model", "created": 0, "owned_by": "tollgate", "endpoints": list(endpoints)}
+        for name, endpoints in names
+    ]
+    return HttpResponse(msgspec.json.encode({"object": "list", "data": entries}), "application/json")
+
+
+async def _authenticated(request: Request, endpoint: str) -> KeyFacts:
+    secret = bearer(request.headers.get("authorization"))
+    facts = await request.runtime.snapshots.key(secret) if is_wellformed(secret) else None
+    if facts is None:
+        raise KeyRefused(Refusal.UNKNOWN, masked(secret))
+    address = request.META.get("REMOTE_ADDR", "")
+    refusal = check(facts, address=address, endpoint=endpoint, now=datetime.now(UTC))
+    if refusal is not None:
+        raise KeyRefused(refusal, facts.hint)
+    request.runtime.key_use.used(facts.id, address, request.headers.get("user-agent", ""))
+    return facts
+
+
+async def _json_body(request: Request) -> bytes:
+    body = await request.client.read_body(settings.MAX_BODY_BYTES)
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if encoding != "identity":
+        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed.")
+    if request.content_type not in {"", "application/json", "text/plain"}:
+        raise UnsupportedMediaType(f"Content-Type {request.content_type!r} is not supported: use application/json.")
+    return body
+
+
+def _caller(request: Request, key: KeyFacts) -> Caller:
+    return Caller(
+        request_id=request.request_id,
+        key=key,
+        process_id=request.runtime.process_id,
+        client_request_id=request.headers.get("x-client-request-id", ""),
+        retry_count=request.headers.get("x-stainless-retry-count", ""),
+    )
+
+
+def _upstream_call(request: Request, call: CreateRequest, body: bytes, route: RouteFacts) -> Call:
+    return Call(
+        path="/responses",
+        body=with_model(body, route.upstream_model) if route.upstream_model else body,
+        request_id=request.request_id,
+        stream=bool(call.stream),
+        beta=request.headers.get("openai-beta", "").encode(),
+        query=request.scope.get("query_string", b""),
+    )
