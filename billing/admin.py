@@ -10,7 +10,8 @@ from typing import Any, ClassVar, cast
 from django.contrib import admin
 from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
-from django.utils.html import format_html_join
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.models import User
@@ -113,7 +114,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         )}),
         ("The bill", {"fields": (
             "bill", COST, CHARGED, figure("overage_nano_usd", "Overage", figures.usd),
-            figure("hold_nano_usd", "Held before", figures.usd), "price_id",
+            figure("hold_nano_usd", "Held before", figures.usd), "price",
         )}),
     )  # fmt: skip
     readonly_fields = tuple(name for _, fieldset in fieldsets for name in fieldset["fields"])
@@ -130,6 +131,14 @@ class UsageRecordAdmin(ReadOnlyAdmin):
             for line in record.lines
         )
         return format_html_join("", "<div>{}: {} x {} per million = {}</div>", lines) or figures.NOTHING
+
+    @admin.display(description="Price")
+    def price(self, record: UsageRecord) -> SafeString | str:
+        if record.price_id is None:
+            return figures.NOTHING
+        return format_html(
+            '<a href="{}">{}</a>', reverse("admin:billing_price_change", args=[record.price_id]), record.price_id
+        )
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """A request id goes straight to its row and partition; anything else is searched for."""

@@ -16,7 +16,7 @@ class TollgateAdminSite(AdminSite):
     site_title = "Tollgate"
     index_title = "Administration"
     index_template = "admin/tollgate_index.html"
-    site_url = "/console/"
+    enable_nav_sidebar = False  # the head has what is used daily, and tables need the width
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         return super().index(request, {**(extra_context or {}), "standing": standing()})

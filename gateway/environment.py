@@ -24,7 +24,7 @@ class Environment:
 
     def __init__(self, base: Path) -> None:
         self._env = environ.Env()
-        self._known = {"TOLLGATE_VAR", "TOLLGATE_ENV"}
+        self._known = {"TOLLGATE_VAR", "TOLLGATE_ENV", "TOLLGATE_DEMO"}
         self.folder = Path(self._env.str("TOLLGATE_VAR", str(base / "var"))).resolve()
         self.embedded = not self._env.str("DATABASE_URL", "")
         self.mode = self._env.str("TOLLGATE_ENV", "development" if self.embedded else "production")

@@ -3,6 +3,8 @@
 from decimal import Decimal
 
 from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from billing import pricing
 
@@ -16,6 +18,13 @@ register = template.Library()
 def usd(nano: int | None) -> str:
     """Nano-USD exactly, from two decimals to nine: `$1,204.18`, `$0.000123`."""
     return NOTHING if nano is None else _dollars(pricing.usd(nano))
+
+
+@register.filter
+def usd_padding(nano: int) -> SafeString:
+    """Unseen zeros after `usd` to nine decimals, so that a column's decimal points stand in line."""
+    decimals = usd(nano).partition(".")[2]
+    return format_html('<span class="padding" aria-hidden="true">{}</span>', "0" * (9 - len(decimals)))
 
 
 @register.filter

@@ -30,7 +30,8 @@ def first_request(key: APIKey | None = None, secret: str = "") -> str:
 
 def model_for(allowed: list[str]) -> str:
     """A model that is served and that a key with these patterns (none: every) may use, as well as can be told."""
-    served = list(Model.objects.filter(disabled_at=None, routes__upstream__disabled_at=None).values_list("name", flat=True))
+    routed = Model.objects.filter(disabled_at=None, routes__isnull=False, routes__upstream__disabled_at=None)
+    served = list(routed.values_list("name", flat=True))
     names = [name for name in (USUAL_MODEL, *served, *allowed) if "*" not in name]
     for name in names:
         if matches_any(served, name) and (not allowed or matches_any(allowed, name)):

@@ -1,3 +1,5 @@
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -189,12 +191,11 @@ def test_a_second_instance_on_the_same_folder_is_told_so_at_once(var, server):
 
 
 def test_a_killed_servers_pid_file_does_not_stand_in_the_way(var, postgres):
-    with subprocess.Popen(["sleep", "60"]) as stranger:  # has the number now
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as stranger:  # has the number now
         (var / "postgres" / "postmaster.pid").write_text(f"{stranger.pid}\n{var}/postgres\n")
         (var / "run" / ".s.PGSQL.5432.lock").write_text(f"{stranger.pid}\n")
         postgres.start()
         assert postgres.ready()
-        stranger.kill()
 
 
 def test_a_half_made_database_is_made_again():
@@ -254,10 +255,29 @@ sys.stdin.read()
 """
 
 
-def test_servers_die_with_their_owner_however_it_dies_and_lose_nothing(var, postgres):
+@contextlib.contextmanager
+def another_owner(var):
     command = [sys.executable, "-c", OWNER, str(var)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout.readline() == "ready\n"
+        yield owner
+
+
+def test_a_folder_is_taken_until_the_last_server_of_a_killed_owner_is_gone(var, postgres):
+    with another_owner(var) as owner, (var / "postgres.lock").open() as lock:
+        postmaster = int((var / "postgres" / "postmaster.pid").read_text().splitlines()[0])
+        os.kill(postmaster, signal.SIGSTOP)  # it cannot end now
+        owner.kill()
+        owner.wait()
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.kill(postmaster, signal.SIGCONT)
+    postgres.start()
+    assert postgres.ready()
+
+
+def test_servers_die_with_their_owner_however_it_dies_and_lose_nothing(var, postgres):
+    with another_owner(var) as owner:
         ask(var, "create table survivor as select 42 as answer")
         assert len(processes_of(var)) >= 3
         owner.kill()
