@@ -43,7 +43,7 @@ class StateFilter(admin.SimpleListFilter):
 
 class APIKeyAdmin(admin.ModelAdmin):
     form = KeyForm
-    list_display = ("name", "shown_hint", "project", "state", "last_used_at", "expires_at", "created_at")
+    list_display = ("name", "shown_hint", "project", "state", "last_used_at", "created_at")
     list_filter = (StateFilter, ("project__organization", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("project__organization",)
     search_fields = ("name", "hint", "project__name", "project__organization__name", "=id")
@@ -79,7 +79,7 @@ class APIKeyAdmin(admin.ModelAdmin):
         elif key.project.suspended_at or key.project.organization.suspended_at:
             look, text = "warn", "Suspended"
         else:
-            look, text = "good", "Usable"
+            look, text = "good", f"Usable until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "Usable"
         return format_html('<span class="{}">{}</span>', look, text)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -163,8 +163,9 @@ class APIKeyAdmin(admin.ModelAdmin):
         return self.render_change_form(request, context, add=True)
 
     def _confirmation(self, request: HttpRequest, keys: APIKeyQuerySet, action: str) -> HttpResponse:
+        named = f"key {keys[0]}" if len(keys) == 1 else f"{len(keys)} keys"
         context = {
-            **self._page(request, f"{action.capitalize()} {'this key' if len(keys) == 1 else f'{len(keys)} keys'}?"),
+            **self._page(request, f"{action.capitalize()} {named}?"),
             "action": action,
             "keys": keys,
             "checkbox": ACTION_CHECKBOX_NAME,

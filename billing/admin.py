@@ -94,7 +94,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):
 @admin.register(UsageRecord)
 class UsageRecordAdmin(ReadOnlyAdmin):
     list_display = (
-        "created_at", "organization", "api_key", "model", "state", "status", INPUT, OUTPUT, COST, FIRST_BYTE, LENGTH,
+        "created_at", "organization", "key", "model", "state", "status", INPUT, OUTPUT, COST, LENGTH,
     )  # fmt: skip
     list_filter = ("state", "usage_source", "stream")
     list_select_related = ("organization", "api_key")
@@ -118,6 +118,10 @@ class UsageRecordAdmin(ReadOnlyAdmin):
         )}),
     )  # fmt: skip
     readonly_fields = tuple(name for _, fieldset in fieldsets for name in fieldset["fields"])
+
+    @admin.display(description="Key", ordering="api_key__name")
+    def key(self, record: UsageRecord) -> str:
+        return record.api_key.name
 
     @admin.display(description="Quantity x price = amount")
     def bill(self, record: UsageRecord) -> SafeString | str:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
 RETRY_SECONDS = 0.2
-HANGING_SECONDS = 5.0
+HANGING_SECONDS = 5
 # Plans stay nested loops over the ids in their order: the order of locks depends on it.
 OPTIONS = "-c plan_cache_mode=force_generic_plan " + " ".join(
     f"-c {name}=off" for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
@@ -111,7 +111,7 @@ class Meter:
         await self._drop_connection()
 
     async def hold(self, hold: Hold) -> None:
-        """Returns once the record is durable; BillingUnavailable after the deadline. A caller that leaves leaves a void."""
+        """Returns once the record is durable; BillingUnavailable after the deadline. Who leaves leaves a void."""
         waiter = self._hand_in(self._gathered.holds, hold)
         timer = asyncio.get_running_loop().call_later(self._hold_seconds, _expire, waiter)
         try:

@@ -2,25 +2,19 @@
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 console = get_asgi_application()
 
-from gateway.dataplane import DataPlane  # noqa: E402 - needs Django set up
+from gateway.dataplane import DataPlane, Receive, Scope, Send  # noqa: E402 - needs Django set up
 
 logger = logging.getLogger(__name__)
 data_plane = DataPlane()
 
 
-async def application(
-    scope: dict[str, Any],
-    receive: Callable[[], Awaitable[dict[str, Any]]],
-    send: Callable[[dict[str, Any]], Awaitable[None]],
-) -> None:
+async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await _lifespan(receive, send)
     elif scope["path"].startswith("/v1/") or scope["path"] == "/v1":
@@ -29,9 +23,7 @@ async def application(
         await console(scope, receive, send)
 
 
-async def _lifespan(
-    receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[[dict[str, Any]], Awaitable[None]]
-) -> None:
+async def _lifespan(receive: Receive, send: Send) -> None:
     await receive()
     try:
         await data_plane.start()

@@ -25,7 +25,7 @@ class Upstream(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=200, unique=True)
-    base_url = models.URLField(max_length=500, help_text="With the version, e.g. https://api.openai.com/v1")
+    base_url = models.CharField(max_length=500, help_text="With the version, e.g. https://api.openai.com/v1")
     sealed_key = models.BinaryField(null=True, blank=True, editable=False)
     allow_private = models.BooleanField(default=False, help_text="Allow plain http and private or loopback addresses.")
     disabled_at = models.DateTimeField(null=True, blank=True)

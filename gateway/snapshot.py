@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -64,13 +64,13 @@ class Snapshots:
     async def _entry(self, name: bytes, load: Callable[[], Awaitable[tuple[int, T]]]) -> T:
         cached = self._entries.get(name)
         if cached is not None and time.monotonic() - cached[0] < self._max_age_seconds:
-            return cached[1]  # type: ignore[no-any-return]
+            return cast("T", cached[1])
         loading = self._loading.get(name)
         if loading is None:  # one asks for all who miss at once
             loading = asyncio.create_task(self._load(name, load))
             self._loading[name] = loading
             loading.add_done_callback(lambda _: self._loading.pop(name, None))
-        return await asyncio.shield(loading)  # type: ignore[no-any-return]
+        return await asyncio.shield(loading)
 
     async def _load(self, name: bytes, load: Callable[[], Awaitable[tuple[int, T]]]) -> T:
         started = time.monotonic()

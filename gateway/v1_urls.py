@@ -2,9 +2,9 @@
 
 from django.urls import path
 
-from gateway import views
+from gateway.views import by_method, create_response, list_models, refuse_websocket
 
 urlpatterns = [
-    path("v1/responses", views.by_method(POST=views.create_response, GET=views.refuse_websocket)),
-    path("v1/models", views.by_method(GET=views.list_models)),
+    path("v1/responses", by_method(POST=create_response, GET=refuse_websocket)),
+    path("v1/models", by_method(GET=list_models)),
 ]

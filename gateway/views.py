@@ -1,8 +1,9 @@
 """One short story per endpoint of /v1."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import msgspec
 from django.conf import settings
@@ -21,7 +22,7 @@ from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Relay
 from gateway.wire.request import CreateRequest, parse_create, with_model
 
-View = Callable[..., Awaitable[HttpResponseBase]]
+View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 def by_method(**views: View) -> View:

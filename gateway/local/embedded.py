@@ -26,6 +26,7 @@ PLAIN_PATH = re.compile(r"[\w./-]+", re.ASCII)  # a comma would be two hosts to 
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 VALKEY_SOCKET = "valkey.sock"
 ANSWER_SECONDS = 1.0
+RECOVERY_SECONDS = 300.0  # reading the log of what was written before a crash takes its time
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -72,7 +73,7 @@ def socket_folder(var: Path) -> Path:
     var = var.resolve()
     folder = var / "run"
     if not PLAIN_PATH.fullmatch(str(folder)) or len(str(folder / POSTGRES_SOCKET)) > SOCKET_PATH_BYTES:
-        folder = Path("/tmp", f"tollgate-{hashlib.sha256(os.fsencode(var)).hexdigest()[:16]}")  # noqa: S108 - checked below
+        folder = Path("/tmp", f"tollgate-{hashlib.sha256(os.fsencode(var)).hexdigest()[:16]}")  # noqa: S108 - checked
         _refuse_a_strangers(folder, var)
     return folder
 
@@ -145,6 +146,7 @@ class PostgresServer(Server):
             ready=self.ready,
             after=self._lock.release,
             stop_signal=signal.SIGINT,  # "fast": ends sessions, writes a checkpoint
+            start_deadline=RECOVERY_SECONDS,
             stop_deadline=30.0,
             orphan_signal=signal.SIGINT,
             advice=POSTGRES_ADVICE,
@@ -211,6 +213,7 @@ class ValkeyServer(Server):
             before=self._prepare,
             ready=self.ready,
             after=self._lock.release,
+            start_deadline=RECOVERY_SECONDS,
             stop_deadline=20.0,
             advice=VALKEY_ADVICE,
         )

@@ -31,8 +31,8 @@ RESTART_PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0)  # seconds before each within a minut
 WATCH_SECONDS = 0.1
 
 
-class GaveUp(Exception):  # noqa: N818 - says what happened
-    """A service died too often. Everything is stopped."""
+class GaveUp(Exception):
+    """A service died too often. The message is for people, like that of StartError."""
 
 
 class Interrupted(SystemExit):
@@ -94,7 +94,7 @@ class Supervisor:
             raise
 
     def run_until_stopped(self) -> None:
-        """Returns after the first stop signal. Raises GaveUp. In both cases `stop` is still to be called."""
+        """Returns after the first stop signal. Raises GaveUp or StartError. Either way `stop` is still to be called."""
         self._raising = False
         self._progress("all is up; Ctrl-C stops it in order")
         while not self._signals:

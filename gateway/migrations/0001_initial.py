@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=200, unique=True)),
-                ('base_url', models.URLField(help_text='With the version, e.g. https://api.openai.com/v1', max_length=500)),
+                ('base_url', models.CharField(help_text='With the version, e.g. https://api.openai.com/v1', max_length=500)),
                 ('sealed_key', models.BinaryField(blank=True, null=True)),
                 ('allow_private', models.BooleanField(default=False, help_text='Allow plain http and private or loopback addresses.')),
                 ('disabled_at', models.DateTimeField(blank=True, null=True)),

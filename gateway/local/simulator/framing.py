@@ -74,7 +74,7 @@ class RandomPieces:
     """Pieces of 1 to 60 bytes that know no border of event, line or character; the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(seed)
         self._left = b""
         self._size = self._random.randint(1, 60)
 

@@ -22,7 +22,7 @@ DEFAULT_TOOL = {
 }
 
 _TOKEN = re.compile(r" ?[A-Za-z0-9']+|.", re.DOTALL)
-_NOISE = "".join(random.choices(string.ascii_letters + string.digits, k=2048))  # noqa: S311
+_NOISE = "".join(random.choices(string.ascii_letters + string.digits, k=2048))
 
 
 def respond(reply: Reply) -> Steps:
@@ -171,7 +171,7 @@ def _delta(reply: Reply, name: str, place: dict[str, Any], text: str) -> Event:
     """Obfuscation fills a delta up to a multiple of 16 characters, so that its length betrays little of the text."""
     event = {"type": name, "sequence_number": 0, **place, "delta": text}
     if reply.obfuscated:
-        start = int(random.random() * 2000)  # noqa: S311
+        start = int(random.random() * 2000)
         event["obfuscation"] = _NOISE[start : start + (-len(text) % 16 or 16)]
     return event
 

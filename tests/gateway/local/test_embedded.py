@@ -267,11 +267,13 @@ def test_a_folder_is_taken_until_the_last_server_of_a_killed_owner_is_gone(var, 
     with another_owner(var) as owner, (var / "postgres.lock").open() as lock:
         postmaster = int((var / "postgres" / "postmaster.pid").read_text().splitlines()[0])
         os.kill(postmaster, signal.SIGSTOP)  # it cannot end now
-        owner.kill()
-        owner.wait()
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.kill(postmaster, signal.SIGCONT)
+        try:
+            owner.kill()
+            owner.wait()
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            os.kill(postmaster, signal.SIGCONT)
     postgres.start()
     assert postgres.ready()
 

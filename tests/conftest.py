@@ -1,0 +1,56 @@
+"""What tests of the data plane share: a gateway process, an upstream, two tenants.
+
+The gateway is another process, so these tests commit, in a database of their own: each makes its own organizations.
+"""
+
+import pytest
+
+from tests import plane_database
+from tests.gateway_process import GatewayProcess
+from tests.tenants import Tenant, fill_catalog
+from tests.upstream import UpstreamThread
+
+
+@pytest.fixture(scope="session")
+def plane(django_test_environment, django_db_blocker):
+    with plane_database.made(django_db_blocker):
+        yield
+
+
+@pytest.fixture
+def committed(plane, django_db_blocker):
+    """The test reads and writes, and commits, where the gateway does."""
+    with plane_database.connected(django_db_blocker):
+        yield
+
+
+@pytest.fixture(scope="session")
+def upstream(tmp_path_factory):
+    with UpstreamThread(tmp_path_factory.mktemp("simulator") / "log") as thread:
+        yield thread
+
+
+@pytest.fixture(scope="session")
+def catalog(plane, upstream, django_db_blocker):
+    """Models served by the simulator, priced, for all tenants: `sim-*` and a few real names."""
+    with plane_database.connected(django_db_blocker):
+        fill_catalog(upstream.url)
+
+
+@pytest.fixture(scope="session")
+def gateway(catalog, tmp_path_factory):
+    """A gateway as `up` runs it, with bounds a tenth of the real ones."""
+    with GatewayProcess(tmp_path_factory.mktemp("gateway")) as process:
+        yield process
+
+
+@pytest.fixture
+def acme(gateway, committed):
+    """A tenant with a key."""
+    return Tenant.make("acme", gateway.url)
+
+
+@pytest.fixture
+def globex(gateway, committed):
+    """The tenant that must never see acme."""
+    return Tenant.make("globex", gateway.url)

@@ -1,0 +1,197 @@
+import re
+import uuid
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.urls import reverse
+
+from billing.models import Price, UsageRecord
+from billing.pricing import usd_per_million
+from gateway import sealing
+from gateway.models import Model, Upstream
+from tests.accounts.rows import issued_key, person
+from tests.billing.rows import held_record, post, settled_record
+
+PROVIDER_KEY = "sk-provider-canary-0123456789"
+ROUTES = {"routes-TOTAL_FORMS": 0, "routes-INITIAL_FORMS": 0}
+PRICES = {"input": "1.25", "cached_input": "0.125", "cache_write": "1.25", "output": "10"}
+REGISTERED = [(model._meta.app_label, model._meta.model_name) for model in admin.site._registry]
+
+
+@pytest.fixture
+def upstream(db):
+    upstream = Upstream(name="openai", base_url="https://api.openai.com/v1")
+    upstream.seal_key(PROVIDER_KEY)
+    upstream.save()
+    return upstream
+
+
+def change(client, upstream, **fields):
+    form = {"name": upstream.name, "base_url": upstream.base_url, "key": "", **ROUTES, **fields}
+    response = client.post(reverse("admin:gateway_upstream_change", args=[upstream.pk]), form, follow=True)
+    upstream.refresh_from_db()
+    return response.content.decode()
+
+
+def opened(upstream):
+    return sealing.unseal(bytes(upstream.sealed_key), upstream.sealing_context).decode()
+
+
+@pytest.fixture
+def rows(upstream):
+    """One row of everything."""
+    key, _ = issued_key("acme")
+    settled_record(key)
+    post()
+    settled_record(key)
+    held_record(key)
+    person("ann", organization="acme")
+    Model.objects.create(name="gpt-*").routes.create(upstream=upstream)
+    Price.objects.create(
+        model="gpt-*", effective_from=datetime(2026, 1, 1, tzinfo=UTC),
+        **{f"{kind}_pico_usd": 1 for kind in PRICES},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("app", "model"), REGISTERED)
+def test_every_page_of_the_admin_opens(admin_client, rows, app, model):
+    listed = admin_client.get(reverse(f"admin:{app}_{model}_changelist"))
+    added = admin_client.get(reverse(f"admin:{app}_{model}_add"))
+    assert listed.status_code == 200
+    assert added.status_code == (200 if listed.context["has_add_permission"] else 403)
+    for row in listed.context["cl"].result_list:
+        assert admin_client.get(reverse(f"admin:{app}_{model}_change", args=[row.pk])).status_code == 200
+
+
+def test_the_first_page_starts_with_what_an_admin_comes_for(admin_client, rows):
+    page = admin_client.get("/admin/").content.decode()
+
+    assert "1 usable now" in page
+    assert re.search(r"1 in use,\s+1 model", page)
+    for name in ("accounts_apikey_add", "gateway_upstream_add", "billing_price_add"):
+        assert f'href="{reverse(f"admin:{name}")}"' in page
+
+
+def test_an_upstreams_key_is_sealed_and_never_shown(admin_client, db):
+    form = {"name": "openai", "base_url": "https://api.openai.com/v1", "key": PROVIDER_KEY, **ROUTES}
+
+    admin_client.post("/admin/gateway/upstream/add/", form)
+
+    upstream = Upstream.objects.get()
+    assert opened(upstream) == PROVIDER_KEY
+    for page in ("/admin/gateway/upstream/", f"/admin/gateway/upstream/{upstream.pk}/change/"):
+        assert PROVIDER_KEY not in admin_client.get(page).content.decode()
+    assert PROVIDER_KEY not in str(list(LogEntry.objects.values()))
+
+
+@pytest.mark.parametrize("bad", ["sk-with a space", "sk-ключ", "sk-line\nbreak"])
+def test_a_key_that_cannot_be_a_header_is_refused_and_not_repeated(admin_client, upstream, bad):
+    page = change(admin_client, upstream, key=bad)
+
+    assert opened(upstream) == PROVIDER_KEY
+    assert "Copy it anew" in page
+    assert bad not in page
+
+
+def test_saving_without_a_key_keeps_the_one_there_is(admin_client, upstream):
+    change(admin_client, upstream, name="renamed", base_url="https://api.openai.com/v2")
+
+    assert upstream.name == "renamed"
+    assert opened(upstream) == PROVIDER_KEY
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["https://evil.example/v1", "http://api.openai.com/v1", "https://api.openai.com:8443/v1"]
+)
+def test_an_upstream_that_moves_loses_its_key(admin_client, upstream, elsewhere):
+    page = change(admin_client, upstream, base_url=elsewhere, allow_private="on")
+
+    assert upstream.base_url == elsewhere
+    assert upstream.sealed_key is None
+    assert "its key was erased" in page
+
+
+def test_an_upstream_that_moves_keeps_the_key_entered_with_the_move(admin_client, upstream):
+    change(admin_client, upstream, base_url="https://eu.example/v1", key="sk-new-0123456789")
+
+    assert opened(upstream) == "sk-new-0123456789"
+
+
+def test_a_model_is_added_with_its_route(admin_client, upstream):
+    route = {
+        "routes-TOTAL_FORMS": 1, "routes-INITIAL_FORMS": 0, "routes-0-upstream": upstream.pk, "routes-0-position": 0,
+    }  # fmt: skip
+    form = {"name": "gpt-*", "endpoints": ["responses"], "context_window": 400000, "max_output_tokens": 128000}
+
+    admin_client.post("/admin/gateway/model/add/", {**form, **route})
+
+    assert Model.objects.get().routes.get().upstream == upstream
+    assert "openai" in admin_client.get("/admin/gateway/model/").content.decode()
+
+
+def set_price(client, **fields):
+    when = {"effective_from_0": "2026-01-01", "effective_from_1": "00:00:00"}
+    return client.post("/admin/billing/price/add/", {"model": "gpt-*", **when, **PRICES, **fields})
+
+
+def test_a_price_is_kept_exactly_as_it_was_written(admin_client, admin_user, db):
+    set_price(admin_client, cached_input="0.000001", output="1234.567891")
+
+    price = Price.objects.get()
+    assert (price.input_pico_usd, price.cached_input_pico_usd) == (1_250_000, 1)
+    assert usd_per_million(price.output_pico_usd) == Decimal("1234.567891")
+    assert price.created_by == admin_user
+    assert "$1,234.567891" in admin_client.get("/admin/billing/price/").content.decode()
+
+
+@pytest.mark.parametrize("amount", ["0.0000001", "-1", "NaN", "Infinity", "1e400", "free", ""])
+def test_a_price_that_cannot_be_kept_exactly_is_refused(admin_client, db, amount):
+    response = set_price(admin_client, input=amount)
+
+    assert response.status_code == 200
+    assert not Price.objects.exists()
+
+
+def test_two_prices_of_a_model_from_the_same_moment_are_refused(admin_client, db):
+    set_price(admin_client)
+
+    assert "already exists" in set_price(admin_client).content.decode()
+    assert Price.objects.count() == 1
+
+
+@pytest.mark.parametrize("page", ["change", "delete"])
+def test_a_price_is_never_edited(admin_client, rows, page):
+    price = Price.objects.get()
+    url = reverse(f"admin:billing_price_{page}", args=[price.pk])
+
+    assert admin_client.post(url, {"model": "cheaper", "post": "yes", **PRICES}).status_code == 403
+    assert Price.objects.get().model == "gpt-*"
+
+
+@pytest.mark.parametrize("model", ["usagerecord", "usagerollup", "ledgerentry"])
+def test_the_books_are_only_read(admin_client, rows, model):
+    listed = admin_client.get(reverse(f"admin:billing_{model}_changelist")).context["cl"].result_list
+    for row in listed:
+        for page in ("change", "delete"):
+            assert admin_client.post(reverse(f"admin:billing_{model}_{page}", args=[row.pk])).status_code == 403
+
+
+def test_a_request_id_finds_its_record_and_the_bill_line_by_line(admin_client, rows):
+    wanted = UsageRecord.objects.filter(state="settled").first()
+
+    listed = admin_client.get("/admin/billing/usagerecord/", {"q": str(wanted.pk)}).context["cl"].result_list
+    page = admin_client.get(reverse("admin:billing_usagerecord_change", args=[wanted.pk])).content.decode()
+
+    assert list(listed) == [wanted]
+    assert "input: 1\u202f000 x $1.25 per million = $0.00125" in page
+    assert "output: 100 x $10.00 per million = $0.001" in page
+    assert "$0.00225" in page
+
+
+def test_an_unknown_request_id_finds_nothing(admin_client, rows):
+    listed = admin_client.get("/admin/billing/usagerecord/", {"q": str(uuid.uuid4())}).context["cl"].result_list
+
+    assert not listed

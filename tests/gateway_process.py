@@ -1,0 +1,63 @@
+"""A gateway process on a port of its own, over the tests' database, started and stopped as `up` does it."""
+
+import signal
+from pathlib import Path
+
+from django.conf import settings
+
+from gateway.local.instance import Instance
+from gateway.local.listener import listen
+from gateway.local.processes import Process, stop, wait_ready
+from tests import plane_database
+
+# A tenth of the real bounds; what has no time in it stays as shipped.
+TENTHS = {
+    "TOLLGATE_DRAIN_SECONDS": "3",
+    "TOLLGATE_SHUTDOWN_SECONDS": "6",
+    "TOLLGATE_REVISION_POLL_SECONDS": "0.1",
+    "TOLLGATE_SNAPSHOT_MAX_AGE_SECONDS": "6",
+    "TOLLGATE_KEY_USE_FLUSH_SECONDS": "1",
+    "TOLLGATE_UPSTREAM_READ_SECONDS": "60",
+    "TOLLGATE_UPSTREAM_MODELS_SECONDS": "30",
+}
+
+
+class GatewayProcess:
+    """`url` is the base URL for clients, `log` what it wrote."""
+
+    def __init__(self, folder: Path, **bounds: str):
+        self._listener = listen("127.0.0.1", 0)
+        self.origin = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{self.origin}/v1"
+        instance = Instance(
+            base=settings.BASE_DIR, var=folder, has_own_database=False, has_own_valkey=False,
+            listener=self._listener, host_header="localhost", workers=1, shutdown_seconds=6,
+        )  # fmt: skip
+        ((service,),) = [stage for stage in instance.stages() if stage and stage[0].name == "gateway"]
+        environment = {**TENTHS, "DATABASE_URL": plane_database.url(), "METRICS_TOKEN": "metrics", **bounds}
+        self._service = type(service)(**{**_fields(service), "env": {**service.env, **environment}})
+        self.process: Process | None = None
+
+    def __enter__(self):
+        self.process = Process.start(self._service)
+        wait_ready([self.process])
+        return self
+
+    def __exit__(self, *_):
+        stop([self.process])
+        self._listener.close()
+
+    @property
+    def log(self):
+        return self._service.log.read_text()
+
+    def terminate(self):
+        """SIGTERM, as a deploy sends it; returns at once."""
+        self.process.signal(signal.SIGTERM)
+
+    def kill(self):
+        self.process.signal(signal.SIGKILL)
+
+
+def _fields(service):
+    return {name: getattr(service, name) for name in service.__dataclass_fields__}
