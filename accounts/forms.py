@@ -8,10 +8,11 @@ import zoneinfo
 from typing import Any
 
 from django import forms
+from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 
-from accounts.models import APIKey, Organization, User
+from accounts.models import APIKey, Organization, User, validate_network
 
 ENDPOINTS = [("responses", "responses: POST /v1/responses"), ("models", "models: GET /v1/models")]
 ALREADY_ISSUED = (
@@ -37,6 +38,10 @@ class KeyForm(forms.ModelForm):
     allowed_endpoints = forms.MultipleChoiceField(
         choices=ENDPOINTS, required=False, widget=forms.CheckboxSelectMultiple,
         help_text="None chosen allows every endpoint.",
+    )  # fmt: skip
+    allowed_networks = SimpleArrayField(  # checked here as in the model: of the model's reason the form shows none
+        forms.CharField(max_length=64, validators=[validate_network]), required=False,
+        help_text=APIKey._meta.get_field("allowed_networks").help_text,
     )  # fmt: skip
 
     class Meta:

@@ -46,7 +46,7 @@ def _options() -> Namespace:
 def _measured(options: Namespace) -> dict[str, Any]:
     programs, cores = build(), Cores.of_this_machine()
     os.sched_setaffinity(0, {cores.gateway})  # the calibration runs here, where the gateway does
-    folder = Path(tempfile.mkdtemp(prefix="stand-", dir=BUILD))  # on the disk that `var/` would be on
+    folder = Path(tempfile.mkdtemp(prefix=f"stand-{os.getpid()}-", dir=BUILD))  # on the disk that `var/` would be on
     try:
         with Stand(folder, programs, cores) as stand:
             figures = Load(stand, programs, cores, folder).measure(rounds=options.rounds, seconds=options.seconds)

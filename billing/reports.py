@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypedDict, TypeVar
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 from django.db.models.functions import TruncDay, TruncHour
 from django.utils import timezone
 
@@ -44,16 +44,21 @@ SUMS = (
     "requests", "voided", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "cost_nano_usd", "charged_nano_usd", "overage_nano_usd",
 )  # fmt: skip
-ORGANIZATION = {"organization_id": "organization_id", "organization": "organization__name"}
-PROJECT = {**ORGANIZATION, "project_id": "project_id", "project": "project__name"}
-KEY = {**PROJECT, "key_id": "api_key_id", "key": "api_key__name", "hint": "api_key__hint"}
+ORGANIZATION = {"organization_id": "organization_id"}
+PROJECT = ORGANIZATION | {"project_id": "project_id"}
 COLUMNS: dict[Group, dict[str, str]] = {
     Group.ORGANIZATION: ORGANIZATION,
     Group.PROJECT: PROJECT,
-    Group.KEY: KEY,
+    Group.KEY: PROJECT | {"key_id": "api_key_id"},
     Group.MODEL: {"model": "model"},
     Group.HOUR: {"hour": "hour"},
     Group.DAY: {"day": "day"},
+}
+# What the ids are called. Maxima of equal texts: grouping by five texts took three times as long.
+NAMES = {
+    "organization_id": {"organization": Max("organization__name")},
+    "project_id": {"project": Max("project__name")},
+    "key_id": {"key": Max("api_key__name"), "hint": Max("api_key__hint")},
 }
 IN_FULL = (Group.KEY, Group.MODEL)
 
@@ -81,7 +86,7 @@ def usage(
         hour=TruncHour("created_at", tzinfo=UTC), day=TruncDay("created_at", tzinfo=UTC)
     )
     parts = _summed(rollups, columns, _ROLLUP_SUMS).union(_summed(records, columns, _RECORD_SUMS), all=True)
-    rows = _merged(parts, list(columns))
+    rows = _merged(parts, [*columns, *_names(columns)])
     return {"since": _iso(start), "rows": rows, "total": {name: sum(row[name] for row in rows) for name in SUMS}}
 
 
@@ -138,9 +143,14 @@ def _seen(rows: Rows, user: User | None, start: datetime | None) -> Rows:
 
 
 def _summed(rows: QuerySet[Any], columns: dict[str, str], sums: dict[str, Any]) -> QuerySet[Any, Any]:
-    """One tuple a group: its columns, then SUMS."""
-    summed: QuerySet[Any, Any] = rows.order_by().values_list(*columns.values()).annotate(**sums)
+    """One tuple a group: its columns, their names, then SUMS."""
+    names = {f"name_{name}": expression for name, expression in _names(columns).items()}
+    summed: QuerySet[Any, Any] = rows.order_by().values_list(*columns.values()).annotate(**names, **sums)
     return summed
+
+
+def _names(columns: Iterable[str]) -> dict[str, Max]:
+    return {name: expression for column in columns for name, expression in NAMES.get(column, {}).items()}
 
 
 def _merged(parts: Iterable[tuple[Any, ...]], columns: list[str]) -> list[dict[str, Any]]:

@@ -91,7 +91,7 @@ class Environment:
         url = self.text(name, "") or default
         if self.mode == "production" and name == "REDIS_URL" and not self._env.str(name, ""):
             raise ImproperlyConfigured(f"{name}: production needs it, e.g. redis://host:6379/0.")
-        if not url.startswith(("redis://", "rediss://", "unix://")):
+        if not url.startswith(("redis://", "rediss://", "unix://", "redis+socket://")):
             raise ImproperlyConfigured(f"{name}: use redis://host:6379/0, rediss://... or unix:///path.")
         return url
 

@@ -25,6 +25,7 @@ class Instance:
     has_own_valkey: bool
     listener: socket.socket
     host_header: str
+    broker_url: str  # in Celery's form
     workers: int
     shutdown_seconds: float
 
@@ -42,7 +43,12 @@ class Instance:
     def _worker(self) -> Service:
         words = "-m celery -A gateway.celery worker -B --pool threads --concurrency 2 --loglevel INFO"
         quiet = "--without-gossip --without-mingle --without-heartbeat"
-        return self._python("Celery worker with beat", [*words.split(), *quiet.split()], ready_text="ready.")
+        return self._python(
+            "Celery worker with beat",
+            [*words.split(), *quiet.split()],
+            ready_text=" ready.",
+            env={"BROKER_URL": self.broker_url},
+        )
 
     def _gateways(self) -> list[Service]:
         metrics = self.var / "metrics"

@@ -18,6 +18,7 @@ def configured_instance(listener: socket.socket, workers: int) -> Instance:
         has_own_database=settings.EMBEDDED,
         has_own_valkey=not os.environ.get("REDIS_URL"),
         listener=listener,
+        broker_url=settings.CELERY_BROKER_URL,
         host_header=settings.ALLOWED_HOSTS[0],
         workers=workers,
         shutdown_seconds=settings.SHUTDOWN_SECONDS,

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from accounts.models import Organization
+from accounts.models import Organization, User
 from billing import hours
 from billing.models import UsageRecord
 from billing.reports import today
@@ -17,6 +17,12 @@ from tests.billing.rows import held_record, post, settled_record, void
 
 TODAY = "/console/"
 MIDNIGHT = datetime(2026, 3, 14, tzinfo=UTC)
+
+
+@pytest.fixture
+def admin_user(db):
+    """Without a password, whose hashing would take longer than the tests."""
+    return User.objects.create_superuser("admin")
 
 
 @pytest.fixture
@@ -159,10 +165,8 @@ def test_open_and_failed_requests_show_as_such(admin_client, acme):
 def test_a_request_leads_staff_to_its_record_and_members_nowhere(admin_client, member, acme):
     record_id = settled_record(acme)
 
-    admin_client.login(username="admin", password="password")
     assert f"/admin/billing/usagerecord/{record_id}/change/" in admin_client.get(TODAY).content.decode()
-    member.force_login(person("mia", organization="acme"))
-    assert "/admin/" not in member.get(TODAY).content.decode()
+    assert 'href="/admin/' not in member.get(TODAY).content.decode()
 
 
 def test_names_are_text_and_never_markup(admin_client, db):
@@ -212,7 +216,6 @@ def test_at_most_fifty_requests_are_listed(admin_client, acme):
 
 
 def test_organizations_are_offered_only_where_there_is_a_choice(admin_client, member, acme, globex):
-    admin_client.login(username="admin", password="password")
     assert Organization.objects.count() == 2
     assert "All organizations" in admin_client.get(TODAY).content.decode()
 

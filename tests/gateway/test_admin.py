@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
+from accounts.models import User
 from billing.models import Price, UsageRecord
 from billing.pricing import usd_per_million
 from gateway import sealing
@@ -19,6 +20,12 @@ PROVIDER_KEY = "sk-provider-canary-0123456789"
 ROUTES = {"routes-TOTAL_FORMS": 0, "routes-INITIAL_FORMS": 0}
 PRICES = {"input": "1.25", "cached_input": "0.125", "cache_write": "1.25", "output": "10"}
 REGISTERED = [(model._meta.app_label, model._meta.model_name) for model in admin.site._registry]
+
+
+@pytest.fixture
+def admin_user(db):
+    """Without a password, whose hashing would take longer than the tests."""
+    return User.objects.create_superuser("admin")
 
 
 @pytest.fixture

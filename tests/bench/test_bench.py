@@ -1,0 +1,85 @@
+"""The bench as a program: what it prints, how it ends, and that it leaves nothing behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "bench" / "build"
+MARK = "BENCH_MARK"  # in the environment of all that a run starts
+FIGURE = {"median", "lowest", "highest"}
+
+needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="the bench builds its load generator with gcc")
+
+
+class Run:
+    def __init__(self, *words, **environment):
+        self.mark = f"{MARK}={uuid.uuid4()}"
+        argv = [sys.executable, "-m", "bench", *words]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        variables = os.environ | environment | dict([self.mark.split("=")])
+        self.process = subprocess.Popen(argv, cwd=ROOT, env=variables, **pipes)
+
+    def folders(self):
+        return list(BUILD.glob(f"stand-{self.process.pid}-*"))
+
+    def ends(self):
+        """Exit status, stdout, stderr."""
+        said, errors = self.process.communicate(timeout=110)
+        return self.process.returncode, said, errors
+
+    def leftovers(self):
+        """Folders, and processes that it started."""
+        return self.folders(), [path.parent.name for path in Path("/proc").glob("[0-9]*/environ") if self.started(path)]
+
+    def started(self, environment):
+        try:
+            return self.mark.encode() in environment.read_bytes()
+        except OSError:  # it ended meanwhile
+            return False
+
+
+@pytest.mark.slow
+@needs_gcc
+def test_each_part_has_its_figures_and_nothing_is_left_behind():
+    run = Run("--seconds", "0.3", "--rounds", "1", "--json")
+    status, said, errors = run.ends()
+    assert (status, errors) == (0, "")
+    found = json.loads(said)
+    assert found["concurrency"] == 64
+    assert set(found["kinds"]) == {"JSON", "SSE, 50 deltas"}
+    for kind in found["kinds"].values():
+        assert kind["requests"] > 0
+        assert kind["cpu_ms"]["gateway"]["lowest"] > 0
+        assert kind["cpu_ms"]["postgresql"].keys() == kind["cpu_ms"]["valkey"].keys() == FIGURE
+        assert kind["requests_per_second"].keys() == FIGURE
+    assert found["calibration_ms"]["lowest"] > 0
+    assert run.leftovers() == ([], [])
+
+
+@pytest.mark.slow
+@needs_gcc
+def test_a_stop_signal_ends_it_in_order():
+    run = Run("--seconds", "60")
+    deadline = time.monotonic() + 60
+    while not any((folder / "load.pid").exists() for folder in run.folders()):
+        assert run.process.poll() is None, run.ends()
+        assert time.monotonic() < deadline, run.process.kill()
+        time.sleep(0.05)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.ends() == (128 + signal.SIGTERM, "", "")
+    assert run.leftovers() == ([], [])
+
+
+def test_without_a_compiler_it_says_so_and_is_content():
+    status, said, errors = Run(PATH="/nowhere").ends()
+    assert (status, errors) == (0, "")
+    assert "gcc is not installed" in said
