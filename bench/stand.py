@@ -100,7 +100,9 @@ class Stand:
             has_own_valkey=True,
             listener=self._listener,
             host_header=HOST,
+            broker_url="",  # of the worker, which is not started
             workers=1,
+            is_production=False,
             shutdown_seconds=SHUTDOWN_SECONDS,
         )
         servers, tables, _jobs, gateways = instance.stages()

@@ -85,7 +85,7 @@ def usage(
     records = _seen(UsageRecord.objects.filter(only).unposted(), user, start).annotate(
         hour=TruncHour("created_at", tzinfo=UTC), day=TruncDay("created_at", tzinfo=UTC)
     )
-    parts = _summed(rollups, columns, _ROLLUP_SUMS).union(_summed(records, columns, _RECORD_SUMS), all=True)
+    parts = _summed(rollups, columns, _ROLLUP_SUMS).union(_summed(records, columns, _RECORD_SUMS), all=True).order_by()
     rows = _merged(parts, [*columns, *_names(columns)])
     return {"since": _iso(start), "rows": rows, "total": {name: sum(row[name] for row in rows) for name in SUMS}}
 

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from gateway.local import secrets
 
+PREFIX = "TOLLGATE_"
 MODES = ("development", "production", "test")
 LEAST_SECRET_LENGTH = 32
 
@@ -38,6 +39,12 @@ class Environment:
     def text(self, name: str, default: str) -> str:
         self._known.add(name)
         return str(self._env.str(name, default))
+
+    def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        value = self.text(name, default)
+        if value not in choices:
+            raise ImproperlyConfigured(f"{name} is {value!r}: set it to one of {', '.join(choices)}.")
+        return value
 
     def number(self, name: str, default: int, *, least: int) -> int:
         return int(self._bounded(name, default, least))
@@ -97,10 +104,11 @@ class Environment:
 
     def refuse_unknown(self) -> None:
         """A misspelt TOLLGATE_ name would silently leave its default in place."""
+        known = [name.removeprefix(PREFIX) for name in self._known if name.startswith(PREFIX)]
         for name in os.environ:
-            if name.startswith("TOLLGATE_") and name not in self._known:
-                near = difflib.get_close_matches(name, self._known, n=1)
-                meant = f" Did you mean {near[0]}?" if near else ""
+            if name.startswith(PREFIX) and name not in self._known:
+                near = difflib.get_close_matches(name.removeprefix(PREFIX), known, n=1)
+                meant = f" Did you mean {PREFIX}{near[0]}?" if near else ""
                 raise ImproperlyConfigured(f"{name} is no setting of Tollgate.{meant} docs/settings.md lists them.")
 
     def _bounded(self, name: str, default: float, least: float) -> float:

@@ -1,15 +1,28 @@
 """Whether this process lives, whether it can serve, and what it counted."""
 
 import hmac
+from collections.abc import Callable
 
 import redis
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 
 from gateway.metrics import CONTENT_TYPE, exposition
 
 ANSWER_SECONDS = 1.0
+
+View = Callable[[HttpRequest], HttpResponseBase]
+
+
+def answer_machines(get_response: View) -> View:
+    """Middleware that answers probes before anything asks for a host name, https, or a session."""
+    views: dict[str, View] = {"/healthz": healthz, "/readyz": readyz, "/metrics": metrics}
+
+    def answer(request: HttpRequest) -> HttpResponseBase:
+        return views.get(request.path_info, get_response)(request)
+
+    return answer
 
 
 def healthz(request: HttpRequest) -> HttpResponse:

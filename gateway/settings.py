@@ -56,6 +56,7 @@ SNAPSHOT_MAX_AGE_SECONDS = env.seconds("TOLLGATE_SNAPSHOT_MAX_AGE_SECONDS", 60)
 KEY_USE_FLUSH_SECONDS = env.seconds("TOLLGATE_KEY_USE_FLUSH_SECONDS", 10)
 POSTING_SECONDS = env.seconds("TOLLGATE_POSTING_SECONDS", 10)
 KEY_ROTATION_GRACE_HOURS = env.number("TOLLGATE_KEY_ROTATION_GRACE_HOURS", 24, least=0)
+LOG_LEVEL = env.choice("TOLLGATE_LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 env.refuse_unknown()
 
 # Django ---------------------------------------------------------------------------------------------------------------
@@ -77,6 +78,7 @@ INSTALLED_APPS = [
     "gateway.apps.GatewayConfig",
 ]
 MIDDLEWARE = [  # for everything but /v1, which gateway/dataplane.py serves without any
+    "gateway.health.answer_machines",  # first: a probe has neither our host name nor https
     "django.middleware.security.SecurityMiddleware",
     "servestatic.middleware.ServeStaticMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -118,6 +120,11 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 SERVESTATIC_USE_FINDERS = not PRODUCTION
+if PRODUCTION:  # `manage.py collectstatic` comes first; names then bear a digest, so that browsers may keep the files
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "servestatic.storage.CompressedManifestStaticFilesStorage"},
+    }
 
 # Security -------------------------------------------------------------------------------------------------------------
 HTTPS = PUBLIC_URL.startswith("https://")
@@ -127,7 +134,6 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]  # asked by the container's own health check, in plain http
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SESSION_COOKIE_NAME = "__Host-session" if HTTPS else "tollgate-session"
 CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "tollgate-csrf"
@@ -203,5 +209,5 @@ LOGGING = {
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": env.text("TOLLGATE_LOG_LEVEL", "INFO")},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
 }

@@ -6,13 +6,8 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView
 
-from gateway import health
-
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="console:today")),
-    path("healthz", health.healthz),
-    path("readyz", health.readyz),
-    path("metrics", health.metrics),
     path("admin/", admin.site.urls),
     path("console/", include("gateway.console_urls")),
     path("api/v1/schema", SpectacularAPIView.as_view(), name="schema"),

@@ -27,6 +27,7 @@ class Instance:
     host_header: str
     broker_url: str  # in Celery's form
     workers: int
+    is_production: bool
     shutdown_seconds: float
 
     def stages(self) -> list[list[Service]]:
@@ -35,10 +36,15 @@ class Instance:
             *([PostgresServer(self.var).service()] if self.has_own_database else []),
             *([ValkeyServer(self.var).service()] if self.has_own_valkey else []),
         ]
-        return [servers, [self._migrate()], [self._worker()], self._gateways()]
+        return [servers, [self._migrate(), *self._static_files()], [self._worker()], self._gateways()]
 
     def _migrate(self) -> Service:
         return self._python("migrate", ["manage.py", "migrate", "--noinput", "--verbosity", "0"], once=True)
+
+    def _static_files(self) -> list[Service]:
+        """Production serves them under names that carry their content's hash; else they are found where they lie."""
+        words = ["manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+        return [self._python("static files", words, once=True)] if self.is_production else []
 
     def _worker(self) -> Service:
         words = "-m celery -A gateway.celery worker -B --pool threads --concurrency 2 --loglevel INFO"

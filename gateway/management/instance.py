@@ -21,6 +21,7 @@ def configured_instance(listener: socket.socket, workers: int) -> Instance:
         broker_url=settings.CELERY_BROKER_URL,
         host_header=settings.ALLOWED_HOSTS[0],
         workers=workers,
+        is_production=settings.PRODUCTION,
         shutdown_seconds=settings.SHUTDOWN_SECONDS,
     )
 

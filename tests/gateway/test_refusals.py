@@ -201,10 +201,13 @@ def test_a_websocket_upgrade_is_told_to_use_post(gateway, acme):
     host, port = gateway.origin.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(
-            f"GET /v1/responses HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {acme.secret}\r\nConnection: Upgrade\r\n"
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+            f"GET /v1/responses HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {acme.secret}\r\n"
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
         )
-        answer = connection.recv(4096).decode()
+        answer = ""
+        while "}}" not in answer:
+            answer += connection.recv(4096).decode()
     assert answer.startswith("HTTP/1.1 426 ")
     assert '"websocket_not_supported"' in answer
 
