@@ -13,7 +13,6 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.forms import OrganizationForm
 from accounts.key_admin import APIKeyAdmin
 from accounts.models import APIKey, Membership, Organization, Project, User
 
@@ -61,7 +60,6 @@ class PersonAdmin(UserAdmin):
 
 @admin.register(Organization)
 class OrganizationAdmin(admin.ModelAdmin):
-    form = OrganizationForm
     list_display = ("name", suspension, "time_zone", "created_at")
     list_filter = (("suspended_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "=id")
@@ -70,6 +68,9 @@ class OrganizationAdmin(admin.ModelAdmin):
     fields = ("name", "time_zone", "suspended_at", "id", "created_at")
     actions = (suspend, resume)
     inlines = (MembershipInline,)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else ("name", "time_zone")
 
 
 @admin.register(Project)
@@ -87,6 +88,9 @@ class ProjectAdmin(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
         """With the organization, which names it: the lists of choices do not ask list_select_related."""
         return super().get_queryset(request).select_related("organization")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else ("organization", "name")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """A project stays where its usage was billed."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from uuid import UUID
 
 
@@ -83,4 +83,6 @@ def _is_within(address: str, networks: tuple[IPv4Network | IPv6Network, ...]) ->
         caller = ip_address(address)
     except ValueError:
         return False  # a unix socket or a malformed peer is in no network
+    if isinstance(caller, IPv6Address) and caller.ipv4_mapped:
+        caller = caller.ipv4_mapped  # an IPv4 caller, as a dual-stack socket names it
     return any(caller in network for network in networks)

@@ -1,35 +1,30 @@
-"""Forms of the admin for organizations and keys."""
+"""The forms that keys are issued and changed with."""
 
 # mypy: disable-error-code="type-arg"
 # (Django's form classes are generic in their stubs alone.)
 
 import uuid
-import zoneinfo
 from typing import Any
 
 from django import forms
 from django.contrib.postgres.forms import SimpleArrayField
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.models import APIKey, Organization, User, validate_network
+from accounts.models import APIKey, User, validate_network
 
 ENDPOINTS = [("responses", "responses: POST /v1/responses"), ("models", "models: GET /v1/models")]
-ALREADY_ISSUED = (
-    "This form has issued its key already, and the secret cannot be shown again. "
-    "Rotate that key if its secret was not kept, or open this page anew for another key."
-)
 
 
-class OrganizationForm(forms.ModelForm):
-    time_zone = forms.ChoiceField(
-        choices=lambda: [(name, name) for name in sorted(zoneinfo.available_timezones())],
-        initial="UTC", help_text="Whose midnight its days and months begin at.",
-    )  # fmt: skip
+class AlreadyIssued(Exception):
+    """The form has issued its key; its text says what to do."""
 
-    class Meta:
-        model = Organization
-        fields = ["name", "time_zone", "suspended_at"]
+    def __str__(self) -> str:
+        return (
+            "This form has issued its key already, and the secret cannot be shown again. "
+            "Rotate that key if its secret was not kept, or open this page anew for another key."
+        )
 
 
 class KeyForm(forms.ModelForm):
@@ -62,13 +57,14 @@ class IssueForm(KeyForm):
             raise ValidationError("That is past. Choose a later time, or leave it empty for a key without an end.")
         return expires_at
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
-        if "issue_id" in cleaned and APIKey.objects.filter(pk=cleaned["issue_id"]).exists():
-            raise ValidationError(ALREADY_ISSUED)
-        return cleaned
-
     def issue(self, created_by: User) -> tuple[APIKey, str]:
-        """The key and its secret. IntegrityError when the same form issued it at the same moment."""
+        """The key and its secret; AlreadyIssued when this form was sent before, be it at the same moment."""
         fields = dict(self.cleaned_data)
-        return APIKey.objects.issue(id=fields.pop("issue_id"), created_by=created_by, **fields)
+        key_id = fields.pop("issue_id")
+        try:
+            with transaction.atomic():
+                return APIKey.objects.issue(id=key_id, created_by=created_by, **fields)
+        except (ValidationError, IntegrityError) as error:
+            if APIKey.objects.filter(pk=key_id).exists():
+                raise AlreadyIssued from error
+            raise

@@ -10,14 +10,14 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME, AdminErrorList, AdminForm
 from django.core.exceptions import PermissionDenied
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.forms import ALREADY_ISSUED, IssueForm, KeyForm
+from accounts.forms import AlreadyIssued, IssueForm, KeyForm
 from accounts.models import APIKey, APIKeyQuerySet, User
 
 Issued = list[tuple[APIKey, str]]
@@ -73,13 +73,13 @@ class APIKeyAdmin(admin.ModelAdmin):
     def state(self, key: APIKey) -> SafeString:
         now = timezone.now()
         if key.revoked_at is not None and key.revoked_at <= now:
-            look, text = "bad", f"Revoked {key.revoked_at:%Y-%m-%d %H:%M}"
+            look, text = "bad", f"Revoked {key.revoked_at:%Y-%m-%d}"
         elif key.expires_at is not None and key.expires_at <= now:
-            look, text = "bad", f"Expired {key.expires_at:%Y-%m-%d %H:%M}"
+            look, text = "bad", f"Expired {key.expires_at:%Y-%m-%d}"
         elif key.project.suspended_at or key.project.organization.suspended_at:
             look, text = "warn", "Suspended"
         else:
-            look, text = "good", f"Usable until {key.expires_at:%Y-%m-%d %H:%M}" if key.expires_at else "Usable"
+            look, text = "good", f"Usable until {key.expires_at:%Y-%m-%d}" if key.expires_at else "Usable"
         return format_html('<span class="{}">{}</span>', look, text)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -103,8 +103,8 @@ class APIKeyAdmin(admin.ModelAdmin):
                 with transaction.atomic():
                     key, secret = form.issue(cast(User, request.user))
                     self.log_addition(request, key, [{"added": {}}])
-            except IntegrityError:  # the same form, sent twice at once: the other one issued the key
-                form.add_error(None, ALREADY_ISSUED)
+            except AlreadyIssued as error:
+                form.add_error(None, str(error))
             else:
                 return self._shown_once(request, [(key, secret)], "Key issued")
         return self._issue_page(request, form)

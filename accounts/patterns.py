@@ -27,4 +27,6 @@ def specificity(pattern: str) -> tuple[bool, int, str]:
 
 @lru_cache(maxsize=4096)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    """Each part is sought once and never again (atomic groups): no pattern takes long, whatever the name."""
+    first, *middle, last = map(re.escape, pattern.split("*"))
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle) + ".*" + last, re.DOTALL)

@@ -37,9 +37,9 @@ def held_record(key, *, record_id=None, model="gpt-5", at=None):
     return record_id
 
 
-def settle(record_id, usage, price=PRICE, **fields):
-    """Ends the record as completed, with that usage at that price."""
-    lines = price_lines(usage, price)
+def settle(record_id, usage, **fields):
+    """Ends the record as completed, with that usage at PRICE."""
+    lines = price_lines(usage, PRICE)
     end = {
         "state": "settled", "usage_source": "reported", "status": 200, "response_id": "resp_1",
         "input_tokens": usage.input, "cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write,
@@ -54,10 +54,10 @@ def void(record_id, status=502):
     _end(record_id, {"state": "void", "usage_source": "none", "status": status})
 
 
-def settled_record(key, usage=None, *, price=PRICE, model="gpt-5", at=None):
+def settled_record(key, usage=None, *, model="gpt-5", at=None):
     """The id of a record that was held and settled."""
     record_id = held_record(key, model=model, at=at)
-    settle(record_id, usage or TokenUsage(input=1000, output=100), price)
+    settle(record_id, usage or TokenUsage(input=1000, output=100))
     return record_id
 
 
