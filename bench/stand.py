@@ -101,6 +101,7 @@ class Stand:
             listener=self._listener,
             host_header=HOST,
             broker_url="",  # of the worker, which is not started
+            public_url="http://127.0.0.1:8000",
             workers=1,
             is_production=False,
             shutdown_seconds=SHUTDOWN_SECONDS,

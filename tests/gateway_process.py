@@ -31,7 +31,8 @@ class GatewayProcess:
         self.url = f"{self.origin}/v1"
         instance = Instance(
             base=settings.BASE_DIR, var=folder, has_own_database=False, has_own_valkey=False,
-            listener=self._listener, host_header="localhost", broker_url="", workers=1, is_production=False, shutdown_seconds=6,
+            listener=self._listener, host_header="localhost", broker_url="", public_url="http://127.0.0.1:8000",
+            workers=1, is_production=False, shutdown_seconds=6,
         )  # fmt: skip
         ((service,),) = [stage for stage in instance.stages() if stage and stage[0].name == "gateway"]
         environment = {**TENTHS, "DATABASE_URL": plane_database.url(), "METRICS_TOKEN": "metrics", **bounds}

@@ -20,7 +20,8 @@ def here(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         instance = Instance(
             base=image.ROOT, var=tmp_path, has_own_database=False, has_own_valkey=False, listener=listener,
-            host_header="localhost", broker_url="", workers=1, is_production=False, shutdown_seconds=60,
+            host_header="localhost", broker_url="", public_url="http://127.0.0.1:8000",
+            workers=1, is_production=False, shutdown_seconds=60,
         )  # fmt: skip
         yield {service.name: list(service.argv[1:]) for stage in instance.stages() for service in stage}
 

@@ -26,6 +26,7 @@ class Instance:
     listener: socket.socket
     host_header: str
     broker_url: str  # in Celery's form
+    public_url: str
     workers: int
     is_production: bool
     shutdown_seconds: float
@@ -72,7 +73,7 @@ class Instance:
         return self._python(
             name,
             [*words.split(), *quiet.split(), *bounds.split()],
-            env={"PROMETHEUS_MULTIPROC_DIR": str(metrics)},
+            env={"PROMETHEUS_MULTIPROC_DIR": str(metrics), "PUBLIC_URL": self.public_url},
             pass_fds=(self.listener.fileno(),),
             ready=lambda: answers(self.listener, "/readyz", self.host_header),
             ready_text="Application startup complete",

@@ -20,6 +20,7 @@ def configured_instance(listener: socket.socket, workers: int) -> Instance:
         listener=listener,
         broker_url=settings.CELERY_BROKER_URL,
         host_header=settings.ALLOWED_HOSTS[0],
+        public_url=settings.PUBLIC_URL if os.environ.get("PUBLIC_URL") else url_of(listener),
         workers=workers,
         is_production=settings.PRODUCTION,
         shutdown_seconds=settings.SHUTDOWN_SECONDS,

@@ -119,7 +119,8 @@ def test_the_served_tier_and_model_are_kept(acme):
 
 def test_the_upstream_sees_nothing_of_the_tenant(acme, upstream):
     headers = {
-        "OpenAI-Organization": "org-theirs", "OpenAI-Project": "proj_theirs", "Cookie": "a=b", "X-Forwarded-For": "1.2.3.4",
+        "OpenAI-Organization": "org-theirs", "OpenAI-Project": "proj_theirs", "Cookie": "a=b",
+        "X-Forwarded-For": "1.2.3.4",
         "Idempotency-Key": "k", "X-Stainless-Lang": "python", "X-Codex-Turn-Metadata": "m", "OpenAI-Beta": "x=v1",
         "X-Client-Request-Id": "theirs",
     }  # fmt: skip

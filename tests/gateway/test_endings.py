@@ -13,7 +13,6 @@ from gateway.models import Upstream
 from tests.gateway_process import GatewayProcess
 from tests.tenants import Tenant, add_model, until
 
-
 BROKEN_EVENT = {"type": "broken", "sequence_number": None}
 
 
@@ -32,18 +31,25 @@ def last_record(tenant):
     return until(lambda: UsageRecord.objects.filter(organization=tenant.organization).exclude(state="pending").last())
 
 
-@pytest.mark.parametrize(
-    ("model", "status", "kind", "code"),
-    [
-        ("sim-status-400", 400, "invalid_request_error", None), ("sim-status-500", 502, "server_error", "upstream_error"),
-        ("sim-status-503", 502, "server_error", "upstream_error"), ("sim-status-504", 504, "server_error", "timeout"),
-        ("sim-html", 502, "server_error", "upstream_error"), ("sim-unauthorized", 502, "server_error", "upstream_error"),
-        ("sim-forbidden", 502, "server_error", "upstream_error"), ("sim-quota", 502, "server_error", "upstream_error"),
-        ("sim-ratelimited-7", 503, "service_unavailable_error", "slow_down"), ("sim-gzip", 502, "server_error", "upstream_error"),
-    ],
-)  # fmt: skip
+# Model, and the status, type and code that the tenant gets.
+REFUSING = [
+    ("sim-status-400", 400, "invalid_request_error", None),
+    ("sim-status-500", 502, "server_error", "upstream_error"),
+    ("sim-status-503", 502, "server_error", "upstream_error"),
+    ("sim-status-504", 504, "server_error", "timeout"),
+    ("sim-html", 502, "server_error", "upstream_error"),
+    ("sim-gzip", 502, "server_error", "upstream_error"),
+    ("sim-unauthorized", 502, "server_error", "upstream_error"),
+    ("sim-forbidden", 502, "server_error", "upstream_error"),
+    ("sim-quota", 502, "server_error", "upstream_error"),
+    ("sim-ratelimited-7", 503, "service_unavailable_error", "slow_down"),
+]
+
+
+@pytest.mark.parametrize("refusing", REFUSING, ids=lambda refusing: refusing[0])
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_upstream_that_refuses_leaves_a_void_record(acme, model, status, kind, code, stream):
+def test_an_upstream_that_refuses_leaves_a_void_record(acme, refusing, stream):
+    model, status, kind, code = refusing
     response = acme.ask(model, stream=stream)
     assert response.status_code == status
     error = response.json()["error"]

@@ -146,10 +146,10 @@ def test_bad_bodies_name_what_is_wrong(acme, counted, body, param):
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0].file_id"),
+        ({"input": [{"content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0].file_id"),
         ({"tools": [{"type": "file_search", "vector_store_ids": ["vs_1"]}]}, "tools[0].vector_store_ids"),
         ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "tools[0].container"),
-        ({"tools": [{"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f"]}}]}, "tools[0].container.file_ids"),
+        ({"tools": [{"container": {"type": "auto", "file_ids": ["f"]}}]}, "tools[0].container.file_ids"),
     ],
 )  # fmt: skip
 def test_stored_objects_are_refused_by_name(acme, counted, fields, param):
