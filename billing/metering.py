@@ -1,20 +1,22 @@
 """hold -> settle | void: the only writer of usage records.
 
 A process has one lane: one connection, and one call that carries what has gathered while the last one was under way,
-settles first. No timer: at low load a batch of one leaves at once. Callers wait beside the lane and may leave; what
-they handed in is written all the same, and what could not be written is tried again until it is.
+settles first. No timer: at low load a batch of one leaves at once. Callers wait beside the lane and may leave. A batch
+is repeated until it is known what became of it: a call whose answer was lost may still be carried out, however late,
+so nothing may be decided about its holds before; once known, those that nobody waits for any more are voided.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+import os
+import socket
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import psycopg
 
-from billing.record import Hold, Settlement, void
+from billing.batch import Batch, Waiter
+from billing.record import Hold, Settlement, refused, void
 
 logger = logging.getLogger(__name__)
 
@@ -25,57 +27,12 @@ HANGING_SECONDS = 5
 OPTIONS = "-c plan_cache_mode=force_generic_plan " + " ".join(
     f"-c {name}=off" for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
 )
-HOLD = "SELECT billing_hold(%s::json)"
-SETTLE = "SELECT billing_settle(%s::json, %s, %s)"
-BOTH = "SELECT billing_settle(%s::json, %s, %s), billing_hold(%s::json)"  # evaluated from left to right
-
-Waiter = asyncio.Future[None]
+# Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
+REFUSALS = ("22", "23", "54")
 
 
 class BillingUnavailable(Exception):
     """The hold was not durable in time: the request may not be admitted. Nothing is held for it."""
-
-
-class Batch:
-    """Items of one call, each with the future of whoever waits for it."""
-
-    def __init__(self) -> None:
-        self.settlements: dict[UUID, tuple[Settlement, Waiter]] = {}
-        self.holds: dict[UUID, tuple[Hold, Waiter]] = {}
-
-    def __len__(self) -> int:
-        return len(self.settlements) + len(self.holds)
-
-    def take(self, most: int) -> "Batch":
-        """The oldest items, at most so many of each kind."""
-        taken = Batch()
-        for source, target in ((self.settlements, taken.settlements), (self.holds, taken.holds)):
-            for record_id in list(source)[:most]:
-                target[record_id] = source.pop(record_id)  # type: ignore[assignment]
-        return taken
-
-    def singles(self) -> Iterable["Batch"]:
-        for record_id, settlement in self.settlements.items():
-            single = Batch()
-            single.settlements[record_id] = settlement
-            yield single
-        for record_id, hold in self.holds.items():
-            single = Batch()
-            single.holds[record_id] = hold
-            yield single
-
-    def waiters(self) -> list[Waiter]:
-        return [waiter for _, waiter in (*self.settlements.values(), *self.holds.values())]
-
-    def call(self) -> tuple[str, list[Any]]:
-        """The one statement that writes it all, and its parameters."""
-        settle = self._settle_parameters() if self.settlements else []
-        hold = [_json(item for item, _ in self.holds.values())] if self.holds else []
-        return (BOTH if settle and hold else SETTLE if settle else HOLD), settle + hold
-
-    def _settle_parameters(self) -> list[Any]:
-        ids = sorted(self.settlements)
-        return [_json(self.settlements[record_id][0] for record_id in ids), ids[0], ids[-1]]
 
 
 class Meter:
@@ -103,9 +60,10 @@ class Meter:
         idle = asyncio.ensure_future(self._idle.wait())
         await asyncio.wait([idle], timeout=seconds)
         idle.cancel()
-        unwritten = len(self._gathered.settlements) + len(self._under_way.settlements)
-        if unwritten:
-            logger.error("%d usage records are left pending: the database did not answer", unwritten)
+        if unwritten := len(self._gathered) + len(self._under_way):
+            logger.error("%d holds and ends are not written: the database did not answer", unwritten)
+            self._cut_connection()
+            await asyncio.sleep(RETRY_SECONDS / 2)  # the call under way fails of it, so that it need not be cancelled
         self._lane.cancel()
         await asyncio.wait([self._lane], timeout=1)
         await self._drop_connection()
@@ -117,7 +75,7 @@ class Meter:
         try:
             await waiter
         except BaseException:
-            self._take_back(hold)
+            self._take_back(hold, waiter)
             raise
         finally:
             timer.cancel()
@@ -126,7 +84,7 @@ class Meter:
         """Whether the end was durable within the deadline; where not, the lane goes on trying, the caller goes on."""
         waiter = self.settle_soon(settlement)
         await asyncio.wait([waiter], timeout=self._settle_seconds)
-        return waiter.done() and not waiter.cancelled() and waiter.exception() is None
+        return _is_fulfilled(waiter)
 
     def settle_soon(self, settlement: Settlement) -> Waiter:
         """Hands an end in without waiting for it. The first end handed in for a record is the one that counts."""
@@ -135,10 +93,15 @@ class Meter:
                 return batch.settlements[settlement.id][1]
         return self._hand_in(self._gathered.settlements, settlement)
 
-    def _take_back(self, hold: Hold) -> None:
-        """Its request will never go upstream: what was not sent is forgotten, what was is void."""
-        if self._gathered.holds.pop(hold.id, None) is None:
-            self.settle_soon(void(hold.id, status=None, flags=("undispatched",)))
+    def _take_back(self, hold: Hold, waiter: Waiter) -> None:
+        """It will never go upstream. Not sent, it is forgotten; under way, it is voided once that is known."""
+        if _is_fulfilled(waiter):
+            self._void(hold)
+        else:
+            self._gathered.holds.pop(hold.id, None)
+
+    def _void(self, hold: Hold) -> None:
+        self.settle_soon(void(hold.id, status=None, flags=("undispatched",)))
 
     def _hand_in(self, queue: dict[UUID, Any], item: Hold | Settlement) -> Waiter:
         waiter: Waiter = asyncio.get_running_loop().create_future()
@@ -148,64 +111,88 @@ class Meter:
         self._something.set()
         return waiter
 
+    # The lane -----------------------------------------------------------------------------------------------------
+
     async def _run(self) -> None:
         while True:
             await self._something.wait()
+            await self._connect()
             self._under_way = self._gathered.take(LARGEST_BATCH)
-            if not self._under_way:
+            if self._under_way:
+                await self._write(self._under_way)
+                self._under_way = Batch()
+            else:
                 self._something.clear()
                 self._idle.set()
-                continue
-            await self._write(self._under_way)
-            self._under_way = Batch()
+
+    async def _connect(self) -> None:
+        """Before anything is taken: what waits for a connection was not sent, and can be taken back without a trace."""
+        while self._connection is None:
+            try:
+                self._connection = await psycopg.AsyncConnection.connect(
+                    self._conninfo, autocommit=True, options=OPTIONS, application_name="tollgate metering",
+                    connect_timeout=HANGING_SECONDS, keepalives_idle=30,
+                )  # fmt: skip
+            except Exception as error:
+                logger.warning("metering: the database cannot be reached (%s)", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
 
     async def _write(self, batch: Batch) -> None:
-        try:
-            await self._execute(*batch.call())
-        except (psycopg.OperationalError, psycopg.InterfaceError, OSError) as error:
-            logger.warning("metering: the database did not answer (%s)", type(error).__name__)
-            await self._drop_connection()
-            self._gather_again(batch)
-            await asyncio.sleep(RETRY_SECONDS)
-        except psycopg.Error as error:
-            await self._write_one_by_one(batch, error)
-        else:
-            for waiter in batch.waiters():
-                if not waiter.done():
-                    waiter.set_result(None)
+        """Returns once it is known what became of each item."""
+        while True:
+            await self._connect()
+            try:
+                await self._execute(batch)
+            except Exception as error:
+                if _is_refusal(error):
+                    await self._write_one_by_one(batch, error)
+                    return
+                logger.warning("metering: the database did not answer (%s)", type(error).__name__)
+                await self._drop_connection()
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._written(batch)
+                return
 
-    async def _write_one_by_one(self, batch: Batch, error: psycopg.Error) -> None:
+    async def _execute(self, batch: Batch) -> None:
+        """One call. An await on psycopg is never cancelled: a server that hangs loses its connection."""
+        assert self._connection is not None
+        watchdog = asyncio.get_running_loop().call_later(HANGING_SECONDS, self._cut_connection)
+        try:
+            await self._connection.execute(*batch.call(), prepare=True)
+        finally:
+            watchdog.cancel()
+
+    def _written(self, batch: Batch) -> None:
+        for hold, waiter in batch.holds.values():
+            if waiter.done():  # nobody waits any more: it was sent, so it is there
+                self._void(hold)
+            else:
+                waiter.set_result(None)
+        for _, waiter in batch.settlements.values():
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _write_one_by_one(self, batch: Batch, error: Exception) -> None:
         """One item that the database refuses must not keep its neighbours."""
         if len(batch) > 1:
             for single in batch.singles():
                 await self._write(single)
             return
-        (waiter,) = batch.waiters()
-        (record_id,) = batch.settlements or batch.holds
-        logger.error("metering: record %s is refused by the database: %s", record_id, error.diag.message_primary)
-        if not waiter.done():
-            waiter.set_exception(BillingUnavailable("The record was refused."))
+        for hold, waiter in batch.holds.values():
+            logger.error("metering: the hold of record %s is refused: %s", hold.id, type(error).__name__)
+            if not waiter.done():
+                waiter.set_exception(BillingUnavailable("The record was refused."))
+        for settlement, waiter in batch.settlements.values():
+            logger.error("metering: the end of record %s is refused: %s", settlement.id, type(error).__name__)
+            if settlement != refused(settlement.id):
+                self._gathered.settlements[settlement.id] = (refused(settlement.id), waiter)
 
-    def _gather_again(self, batch: Batch) -> None:
-        """What was lost on the way goes first again; holds whose request has left do not."""
-        holds = {record_id: held for record_id, held in batch.holds.items() if not held[1].done()}
-        self._gathered.settlements = batch.settlements | self._gathered.settlements
-        self._gathered.holds = holds | self._gathered.holds
-
-    async def _execute(self, statement: str, parameters: Sequence[Any]) -> None:
-        """Runs beside this task: an await on psycopg is never cancelled, a server that hangs loses its connection."""
-        if self._connection is None:
-            self._connection = await psycopg.AsyncConnection.connect(
-                self._conninfo, autocommit=True, options=OPTIONS, application_name="tollgate metering",
-                connect_timeout=HANGING_SECONDS,
-            )  # fmt: skip
-        call = asyncio.ensure_future(self._connection.execute(statement, parameters, prepare=True))
-        done, _ = await asyncio.wait([call], timeout=HANGING_SECONDS)
-        if not done:
-            self._connection.pgconn.finish()
-            call.cancel()
-            raise psycopg.OperationalError("The database hangs.")
-        call.result()
+    def _cut_connection(self) -> None:
+        """Ends the call under way as if the server had closed the connection."""
+        if self._connection is not None and not self._connection.closed:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
 
     async def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -213,8 +200,15 @@ class Meter:
             await connection.close()
 
 
-def _json(items: Iterable[Hold | Settlement]) -> str:
-    return msgspec.json.encode(list(items)).decode()
+def _is_refusal(error: Exception) -> bool:
+    """Whether the items are to blame, or we; where it is the database, or the way to it, the batch is repeated."""
+    if isinstance(error, psycopg.Error):
+        return (error.sqlstate or "").startswith(REFUSALS)
+    return not isinstance(error, OSError)
+
+
+def _is_fulfilled(waiter: Waiter) -> bool:
+    return waiter.done() and not waiter.cancelled() and waiter.exception() is None
 
 
 def _expire(waiter: Waiter) -> None:

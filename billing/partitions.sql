@@ -54,20 +54,30 @@ CREATE OR REPLACE FUNCTION billing_first_id_of(moment timestamptz) RETURNS uuid 
     SELECT (lpad(to_hex(trunc(extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;
 $$;
 
--- Makes this month's partition and those of the months ahead where they are missing; returns how many it made.
-CREATE OR REPLACE FUNCTION billing_make_partitions(months_ahead int) RETURNS int LANGUAGE plpgsql AS $$
+-- Makes this month's partition and those of the months ahead where they are missing; returns how many it made. What the
+-- default partition holds of such a month moves over. Nobody can write meanwhile: where the lock cannot be had at once,
+-- the call fails, and there are months of time for the next.
+CREATE OR REPLACE FUNCTION billing_make_partitions(months_ahead int) RETURNS int LANGUAGE plpgsql
+SET lock_timeout = '500ms' AS $$
 DECLARE
     month timestamp;  -- in UTC
     name text;
+    first uuid;
+    next uuid;
     made int := 0;
 BEGIN
     FOR i IN 0..months_ahead LOOP
         month := date_trunc('month', now() AT TIME ZONE 'UTC') + make_interval(months => i);
         name := 'billing_usagerecord_' || to_char(month, 'YYYY_MM');
         IF to_regclass(name) IS NULL THEN
-            EXECUTE format('CREATE TABLE %I PARTITION OF billing_usagerecord FOR VALUES FROM (%L) TO (%L)', name,
-                billing_first_id_of(month AT TIME ZONE 'UTC'),
-                billing_first_id_of((month + make_interval(months => 1)) AT TIME ZONE 'UTC'));
+            LOCK TABLE billing_usagerecord IN ACCESS EXCLUSIVE MODE;
+            first := billing_first_id_of(month AT TIME ZONE 'UTC');
+            next := billing_first_id_of((month + make_interval(months => 1)) AT TIME ZONE 'UTC');
+            EXECUTE format('CREATE TABLE %I (LIKE billing_usagerecord INCLUDING ALL)', name);
+            EXECUTE format('WITH moved AS (DELETE FROM billing_usagerecord_default WHERE id >= %L AND id < %L RETURNING *)
+                INSERT INTO %I SELECT * FROM moved', first, next, name);
+            EXECUTE format('ALTER TABLE billing_usagerecord ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', name,
+                first, next);
             made := made + 1;
         END IF;
     END LOOP;

@@ -3,7 +3,7 @@
 
 CREATE OR REPLACE FUNCTION billing_post_settled(most int) RETURNS bigint LANGUAGE sql AS $$
     WITH claimed AS MATERIALIZED (
-        SELECT id, date_trunc('hour', created_at) AS hour, organization_id, project_id, api_key_id, model, upstream_id,
+        SELECT id, date_trunc('hour', created_at, 'UTC') AS hour, organization_id, project_id, api_key_id, model, upstream_id,
             state, input_tokens, cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, cost_nano_usd,
             charged_nano_usd, overage_nano_usd
         FROM billing_usagerecord

@@ -3,14 +3,17 @@
 Prices are pico-USD per token (1 USD per million tokens = 1,000,000 pico-USD per token), costs nano-USD.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Context, Decimal, Inexact
 
 from billing.tokens import TokenUsage
 
 PICO_PER_NANO = 1_000
 PICO_PER_TOKEN_OF_A_DOLLAR_PER_MILLION = 1_000_000
 NANO_PER_USD = 1_000_000_000
+MOST_USD_PER_MILLION = 1_000_000
+EXACT = Context(prec=30, traps=[Inexact])  # refuses what it would have to round
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,14 @@ def half_up_to_nano(pico: int) -> int:
 
 
 def pico_per_token(usd_per_million: Decimal) -> int:
-    """Pico-USD per token of a price as people write it. ValueError where it is negative or finer than that."""
-    exact = usd_per_million * PICO_PER_TOKEN_OF_A_DOLLAR_PER_MILLION
-    if not exact.is_finite() or exact < 0 or exact != exact.to_integral_value():
-        raise ValueError(f"{usd_per_million} USD per million tokens: use a number from 0 with at most 6 decimals.")
-    return int(exact)
+    """Pico-USD per token of a price as people write it. ValueError where it is out of range or finer than that."""
+    with suppress(Inexact):
+        if usd_per_million.is_finite() and 0 <= usd_per_million <= MOST_USD_PER_MILLION:
+            pico = EXACT.multiply(usd_per_million, Decimal(PICO_PER_TOKEN_OF_A_DOLLAR_PER_MILLION))
+            return int(EXACT.to_integral_exact(pico))
+    raise ValueError(
+        f"{usd_per_million} USD per million tokens: use a number from 0 to 1,000,000 with at most 6 decimals."
+    )
 
 
 def usd_per_million(pico: int) -> Decimal:

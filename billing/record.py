@@ -82,6 +82,11 @@ def void(record_id: UUID, status: int | None, flags: tuple[str, ...] = ()) -> Se
     return Settlement(id=record_id, state="void", usage_source="none", status=status, flags=flags)
 
 
+def refused(record_id: UUID) -> Settlement:
+    """All that is kept of an end that the database will not take: that there was one. For staff to look at."""
+    return Settlement(id=record_id, state="settled", usage_source="estimated", status=None, flags=("refused",))
+
+
 def token_columns(usage: TokenUsage) -> dict[str, int]:
     return {
         "input_tokens": usage.input,

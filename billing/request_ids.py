@@ -2,6 +2,7 @@
 
 import os
 import time
+from datetime import UTC, datetime
 from uuid import UUID
 
 
@@ -14,7 +15,10 @@ def uuid7(milliseconds: int, randomness: bytes) -> UUID:
 
 
 class RequestIds:
-    """Makes ids by the database's clock: a replica whose own clock is off must not write into other months."""
+    """Makes ids by the database's clock: a replica whose own clock is off must not write into other months.
+
+    Whatever else depends on the time of a request, a price or an expiry, goes by the same clock.
+    """
 
     def __init__(self) -> None:
         self._offset_ms = 0.0
@@ -22,6 +26,10 @@ class RequestIds:
     def learn(self, database_time: float) -> None:
         """Takes over what the database's clock said just now, in seconds since 1970."""
         self._offset_ms = (database_time - time.time()) * 1000
+
+    def now(self) -> datetime:
+        """The time by the database's clock, in UTC."""
+        return datetime.fromtimestamp(time.time() + self._offset_ms / 1000, UTC)
 
     def new(self) -> UUID:
         return uuid7(int(time.time() * 1000 + self._offset_ms), os.urandom(10))

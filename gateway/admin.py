@@ -3,6 +3,8 @@
 # mypy: disable-error-code="type-arg"
 # (Django's admin classes are generic in their stubs alone.)
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -34,6 +36,9 @@ class UpstreamAdmin(admin.ModelAdmin):
     fields = ("name", "base_url", "key", "key_state", "allow_private", "disabled_at", "id", "created_at")
     readonly_fields = ("key_state", "id", "created_at")
     inlines = (RouteInline,)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else ("name", "base_url", "key", "allow_private")
 
     @admin.display(description="Key kept", boolean=True)
     def key_state(self, upstream: Upstream) -> bool:

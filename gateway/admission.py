@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from accounts.authentication import KeyFacts
@@ -19,9 +19,10 @@ PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and what of the request's headers is kept on its record."""
+    """Who asks, when (by the database's clock), and what of the request's headers is kept on its record."""
 
     request_id: UUID
+    at: datetime
     key: KeyFacts
     process_id: UUID
     client_request_id: str
@@ -35,7 +36,7 @@ def admission_of(
     name = str(call.model)
     model = catalog.model_for(name, endpoint=ENDPOINT, allowed=caller.key.allowed_models)
     route = first_usable(model)
-    price = catalog.price_of(name, datetime.now(UTC))
+    price = catalog.price_of(name, caller.at)
     hold = Hold(
         id=caller.request_id,
         organization_id=caller.key.organization_id,

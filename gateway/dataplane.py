@@ -17,7 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import Resolver404, get_resolver
 
-from gateway.errors import BodyTooLarge, ClientLeft, UnknownPath, error_response
+from gateway.errors import BodyTooLarge, ClientLeft, Stopping, UnknownPath, error_response
 from gateway.runtime import Runtime
 from gateway.upstream.relay import Headers
 
@@ -74,15 +74,15 @@ class Client:
     async def start(self, status: int, headers: Headers) -> None:
         self.has_started = True
         headers = [*headers, (b"x-request-id", self._request_id), (b"cache-control", b"no-store")]
-        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:
         if not self.is_gone:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._put({"type": "http.response.body", "body": data, "more_body": True})
 
     async def end(self, data: bytes = b"") -> None:
         if not self.is_gone:
-            await self._send({"type": "http.response.body", "body": data})
+            await self._put({"type": "http.response.body", "body": data})
 
     def release(self) -> None:
         """The answer is over: nobody need know any more whether the client leaves."""
@@ -90,9 +90,18 @@ class Client:
         if self._watcher is not None:
             self._watcher.cancel()
 
+    async def _put(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:  # a server may say so; uvicorn drops what is sent to nobody
+            self._left()
+
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        self._left()
+
+    def _left(self) -> None:
         self.is_gone = True
         self._act()
 
@@ -140,6 +149,9 @@ class DataPlane:
             await self._answer(scope, client, request_id)
         except ClientLeft:
             pass
+        except asyncio.CancelledError:  # the server stops and will not wait; what has begun was ended by the relay
+            if not client.has_started:
+                await self._refuse(client, Stopping(), request_id)
         except Exception as error:
             await self._refuse(client, error, request_id)
         finally:

@@ -13,7 +13,7 @@ from billing.metering import BillingUnavailable
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
 from gateway.snapshot import SnapshotUnavailable
-from gateway.upstream.failures import GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
+from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
 from gateway.wire.request import InvalidRequest
 
@@ -57,6 +57,10 @@ class UnsupportedMediaType(Exception):
 
 class ClientLeft(Exception):
     """The client went away before its request was complete: there is nobody to answer."""
+
+
+class Stopping(Exception):
+    """The server stops before there is an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,8 @@ def _(error: WebSocketRefused) -> Envelope:
 @envelope_of.register
 def _(error: BodyTooLarge) -> Envelope:
     message = f"The body of your request is larger than {error.most} bytes."
-    return Envelope(413, INVALID, message, code="request_too_large", reason="request_too_large")
+    headers = {"connection": "close"}  # more of the body may follow
+    return Envelope(413, INVALID, message, code="request_too_large", reason="request_too_large", headers=headers)
 
 
 @envelope_of.register
@@ -174,9 +179,21 @@ def _(error: Exception) -> Envelope:
 
 
 @envelope_of.register
+def _(error: Stopping) -> Envelope:
+    message = "The gateway is being restarted. Please retry."
+    return Envelope(503, SERVER, message, None, "server_shutdown", "unavailable", {**DO_RETRY, "retry-after": "1"})
+
+
+@envelope_of.register
 def _(error: NoRoute) -> Envelope:
     message = f"No upstream serves the model `{error}` at the moment."
     return Envelope(503, SERVER, message, "model", "no_route", "no_route", {**DO_RETRY, "retry-after": "5"})
+
+
+@envelope_of.register
+def _(error: Busy) -> Envelope:
+    message = "All connections to the upstream are in use. Please retry."
+    return Envelope(error.status, SERVER, message, code="upstream_error", headers={**DO_RETRY, "retry-after": "1"})
 
 
 @envelope_of.register

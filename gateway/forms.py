@@ -24,6 +24,7 @@ class UpstreamForm(forms.ModelForm):
     class Meta:
         model = Upstream
         fields = ["name", "base_url", "allow_private", "disabled_at"]
+        labels = {"base_url": "Base URL", "allow_private": "Allow a private address"}
 
     def clean_key(self) -> str:
         key = str(self.cleaned_data["key"])

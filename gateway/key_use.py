@@ -10,10 +10,16 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 logger = logging.getLogger(__name__)
 
+# Rows are locked in the order of their ids: processes write the same keys at the same time.
 WRITE = """
+WITH used AS (
+    SELECT * FROM unnest(%s::uuid[], %s::float8[], %s::text[], %s::text[]) AS u(id, at, address, agent)
+), locked AS MATERIALIZED (
+    SELECT k.id FROM accounts_apikey k WHERE k.id IN (SELECT used.id FROM used) ORDER BY k.id FOR NO KEY UPDATE
+)
 UPDATE accounts_apikey k
 SET last_used_at = to_timestamp(u.at), last_used_address = u.address, last_used_agent = u.agent
-FROM unnest(%s::uuid[], %s::float8[], %s::text[], %s::text[]) AS u(id, at, address, agent)
+FROM used u JOIN locked USING (id)
 WHERE k.id = u.id AND (k.last_used_at IS NULL OR k.last_used_at < to_timestamp(u.at))
 """
 
@@ -45,7 +51,7 @@ class KeyUse:
             await self._flush()
 
     async def _flush(self) -> None:
-        uses, self._uses = dict(sorted(self._uses.items())), {}
+        uses, self._uses = self._uses, {}
         if not uses:
             return
         columns = [list(column) for column in zip(*uses.values(), strict=True)]
@@ -53,4 +59,5 @@ class KeyUse:
             async with self._pool.connection() as connection:
                 await connection.execute(WRITE, [list(uses), *columns])
         except (psycopg.Error, PoolTimeout, OSError) as error:
-            logger.warning("the last use of %d keys could not be written (%s)", len(uses), type(error).__name__)
+            self._uses = uses | self._uses
+            logger.warning("the last use of %d keys could not be written yet (%s)", len(uses), type(error).__name__)

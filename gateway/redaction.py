@@ -1,20 +1,29 @@
-"""No secret reaches a log or a tenant: what looks like a key or an account's id is cut out of a text."""
+"""No secret reaches a log or a tenant: what looks like a key or an account's id is cut out of a text.
+
+Ordinary words stay: `task-force`, `sk-learn`, `org-chart`, `bearer token`. A secret is also found behind what ends a
+word only for a person: an underscore, or an escape such as the `\\n` of a repr, the `%22` of a URL, a colour's `[1m`.
+"""
 
 import logging
 import re
 
+START = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=%[0-9A-Fa-f]{2})|(?<=\\x[0-9a-f]{2})|(?<=\\u[0-9a-f]{4})|(?<=[0-9]m))"
 SECRET = re.compile(
-    r"\b(sk-)[A-Za-z0-9_*.-]{4,}"  # API keys, ours and the providers', masked ones too
-    r"|(?i:\b(bearer\s+))[^\s'\"]{4,}"
-    r"|\b(org-|proj_)[A-Za-z0-9]{6,}"
+    r"(?=[AbBghopsx])(?:"  # how they all begin: three times as fast
+    r"(sk-tg-|sk-proj-|sk-svcacct-|sk-ant-)[A-Za-z0-9_*.-]{4,}"  # ours and the best known providers', wherever they are
+    rf"|{START}(?:"
+    r"(sk-)(?![a-z]{1,10}(?:[^A-Za-z0-9_*.-]|\.?(?:\s|$)))[A-Za-z0-9_*.-]{4,}"  # any provider's, masked ones too
+    r"|(gsk_|xai-|hf_|AIza)[A-Za-z0-9_-]{16,}"
+    r"|(?i:(bearer\s+)(?!(?:tokens?|keys?|auth[a-z]*|credentials?|header|scheme|or|and|is)\b))[^\s'\"\\]{4,}"
+    r"|(org-|proj_)(?:[A-Za-z0-9_-]{16,}|(?=[A-Za-z]*[0-9A-Z])[A-Za-z0-9]{6,})))"
 )
 
 
 def redacted(text: str, *names: str) -> str:
     """`text` without API keys, bearer tokens, account ids, and the `names` given (hosts)."""
     for name in names:
-        text = text.replace(name, "[upstream]")
-    return SECRET.sub(lambda found: f"{found[1] or found[2] or found[3]}[redacted]", text)
+        text = re.sub(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "[upstream]", text, flags=re.IGNORECASE)
+    return SECRET.sub(lambda found: f"{next(filter(None, found.groups()))}[redacted]", text)
 
 
 class RedactingFormatter(logging.Formatter):

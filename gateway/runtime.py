@@ -27,7 +27,11 @@ class Runtime:
         self.request_ids = RequestIds()
         self.pool = AsyncConnectionPool(
             settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,
-            kwargs={"autocommit": True, "application_name": "tollgate gateway"},
+            kwargs={
+                "autocommit": True, "application_name": "tollgate gateway",
+                "options": "-c bytea_output=hex",  # as the catalog's JSON is read
+                "tcp_user_timeout": 5000,  # ms; a database that vanished is not waited for
+            },
         )  # fmt: skip
         self.snapshots = Snapshots(
             self.pool, self.request_ids,
@@ -47,7 +51,7 @@ class Runtime:
 
     async def start(self) -> Self:
         await self.pool.open()
-        self.snapshots.start()
+        await self.snapshots.start()
         self.meter.start()
         self.key_use.start()
         return self

@@ -23,6 +23,8 @@ def seal(plaintext: bytes, context: bytes) -> bytes:
 
 
 def unseal(sealed: bytes, context: bytes) -> bytes:
+    if len(sealed) < 1 + NONCE_LENGTH:
+        raise CannotUnseal("The sealed value was cut short: enter the key again.")
     version, nonce, ciphertext = sealed[0], sealed[1 : 1 + NONCE_LENGTH], sealed[1 + NONCE_LENGTH :]
     if version not in settings.SEALING_KEYS:
         raise CannotUnseal(f"Sealed under key version {version}, which SEALING_KEYS does not have: add it there.")

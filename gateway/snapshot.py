@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 MOST_KEYS = 100_000
 CATALOG_ENTRY = b"catalog"
+ANSWER_SECONDS = 3.0  # for who waits; longer than the pool waits for a connection
 
 
 class SnapshotUnavailable(Exception):
@@ -45,7 +46,9 @@ class Snapshots:
         self._loading: dict[bytes, asyncio.Task[Any]] = {}
         self._poll: asyncio.Task[None] | None = None
 
-    def start(self) -> None:
+    async def start(self) -> None:
+        """Returns when the database's clock is known, or cannot be: the first request's id is made by it."""
+        await self._read_revision()
         self._poll = asyncio.create_task(self._follow_revision(), name="revision poll")
 
     async def close(self) -> None:
@@ -66,11 +69,20 @@ class Snapshots:
         if cached is not None and time.monotonic() - cached[0] < self._max_age_seconds:
             return cast("T", cached[1])
         loading = self._loading.get(name)
-        if loading is None:  # one asks for all who miss at once
+        if loading is None:  # one asks for all who miss at once, and goes on whoever of them leaves
             loading = asyncio.create_task(self._load(name, load))
             self._loading[name] = loading
-            loading.add_done_callback(lambda _: self._loading.pop(name, None))
-        return await asyncio.shield(loading)
+            loading.add_done_callback(lambda loaded: self._is_loaded(name, loaded))
+        await asyncio.wait([loading], timeout=ANSWER_SECONDS)
+        if not loading.done():
+            raise SnapshotUnavailable("the database hangs")
+        return cast("T", loading.result())
+
+    def _is_loaded(self, name: bytes, loaded: asyncio.Task[Any]) -> None:
+        if self._loading.get(name) is loaded:
+            del self._loading[name]
+        if not loaded.cancelled():
+            loaded.exception()  # nobody may be left to look at it
 
     async def _load(self, name: bytes, load: Callable[[], Awaitable[tuple[int, T]]]) -> T:
         started = time.monotonic()
@@ -80,14 +92,15 @@ class Snapshots:
             raise SnapshotUnavailable(type(error).__name__) from error
         self._saw(revision)
         if revision == self._revision:
-            if len(self._entries) >= MOST_KEYS:
-                self._entries.clear()
+            if len(self._entries) >= MOST_KEYS:  # names come from outside
+                del self._entries[next(iter(self._entries))]
             self._entries[name] = (started, value)
         return value
 
     def _saw(self, revision: int) -> None:
         if revision > self._revision:
             self._entries.clear()
+            self._loading.clear()  # who asks from now on must not get what was read before
             self._revision = revision
 
     async def _load_key(self, candidates: list[bytes]) -> tuple[int, KeyFacts | None]:
@@ -104,12 +117,15 @@ class Snapshots:
 
     async def _follow_revision(self) -> None:
         while True:
-            try:
-                async with self._pool.connection() as connection:
-                    row = await (await connection.execute(REVISION)).fetchone()
-                assert row is not None
-                self._saw(row[0])
-                self._ids.learn(float(row[1]))
-            except (psycopg.Error, PoolTimeout, OSError) as error:
-                logger.warning("the revision could not be read (%s)", type(error).__name__)
             await asyncio.sleep(self._poll_seconds)
+            await self._read_revision()
+
+    async def _read_revision(self) -> None:
+        try:
+            async with self._pool.connection() as connection:
+                row = await (await connection.execute(REVISION)).fetchone()
+            assert row is not None
+            self._saw(row[0])
+            self._ids.learn(float(row[1]))
+        except Exception as error:  # whatever it is, the next poll must come
+            logger.warning("the revision could not be read (%s)", type(error).__name__)

@@ -1,5 +1,6 @@
 """The three statements behind the snapshot, and what their rows become. Each reads the revision with the data."""
 
+import logging
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Any
@@ -9,7 +10,9 @@ from accounts.authentication import KeyFacts
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import TokenPrice
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
-from gateway.upstream.addresses import origin_of
+from gateway.upstream.addresses import ForbiddenAddress, origin_of
+
+logger = logging.getLogger(__name__)
 
 REVISION = "SELECT value, extract(epoch FROM clock_timestamp()) FROM accounts_revision"
 
@@ -52,8 +55,8 @@ def key_facts_of(row: tuple[Any, ...]) -> KeyFacts:
 
 
 def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog:
-    """The catalog from JSON rows; routes whose upstream or model is disabled are left out."""
-    usable = {row["id"]: _upstream_of(row) for row in upstreams}
+    """The catalog from JSON rows; routes whose upstream or model is disabled, or may not be called, are left out."""
+    usable = {row["id"]: upstream for row in upstreams if (upstream := _upstream_of(row)) is not None}
     of_model: dict[str, list[RouteFacts]] = {}
     for row in routes:
         if row["upstream_id"] in usable:
@@ -75,12 +78,18 @@ def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog
     )
 
 
-def _upstream_of(row: dict[str, Any]) -> UpstreamFacts:
+def _upstream_of(row: dict[str, Any]) -> UpstreamFacts | None:
+    """None where its URL is not allowed any more: one upstream must not keep the others."""
+    try:
+        origin = origin_of(row["base_url"], allow_private=row["allow_private"])
+    except ForbiddenAddress as error:
+        logger.error("upstream %s cannot be used: %s", row["name"], error)
+        return None
     return UpstreamFacts(
         id=UUID(row["id"]),
         name=row["name"],
         base_url=row["base_url"],
-        origin=origin_of(row["base_url"], allow_private=row["allow_private"]),
+        origin=origin,
         sealed_key=bytes.fromhex(row["sealed_key"][2:]) if row["sealed_key"] else None,  # bytea is \x... in JSON
     )
 

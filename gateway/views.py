@@ -1,7 +1,6 @@
 """One short story per endpoint of /v1."""
 
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -76,7 +75,7 @@ async def _authenticated(request: Request, endpoint: str) -> KeyFacts:
     if facts is None:
         raise KeyRefused(Refusal.UNKNOWN, masked(secret))
     address = request.META.get("REMOTE_ADDR", "")
-    refusal = check(facts, address=address, endpoint=endpoint, now=datetime.now(UTC))
+    refusal = check(facts, address=address, endpoint=endpoint, now=request.runtime.request_ids.now())
     if refusal is not None:
         raise KeyRefused(refusal, facts.hint)
     request.runtime.key_use.used(facts.id, address, request.headers.get("user-agent", ""))
@@ -96,6 +95,7 @@ async def _json_body(request: Request) -> bytes:
 def _caller(request: Request, key: KeyFacts) -> Caller:
     return Caller(
         request_id=request.request_id,
+        at=request.runtime.request_ids.now(),
         key=key,
         process_id=request.runtime.process_id,
         client_request_id=request.headers.get("x-client-request-id", ""),

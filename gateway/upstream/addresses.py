@@ -3,10 +3,18 @@
 import asyncio
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
-NAT64 = IPv6Network("64:ff9b::/96")
+# Global to `ipaddress`, and yet no place on the internet: translations to IPv4 (NAT64, 6to4's relays), what older
+# Pythons do not know (192.0.0.0/24 has a metadata service), and the metadata service of Azure.
+NOT_PUBLIC = [
+    ip_network(text)
+    for text in (
+        "64:ff9b::/96", "64:ff9b:1::/48", "2001::/23", "3fff::/20", "5f00::/16", "fec0::/10",
+        "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24",
+    )
+]  # fmt: skip
 
 
 class ForbiddenAddress(Exception):
@@ -25,37 +33,40 @@ class Origin:
 
 def origin_of(url: str, *, allow_private: bool) -> Origin:
     """The origin of a base URL; ForbiddenAddress where the URL itself is not allowed."""
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ForbiddenAddress(f"The port in {url!r} is no number.") from None
+        raise ForbiddenAddress(f"{url!r} has no valid host or port.") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ForbiddenAddress(f"{url!r} is no http(s) URL.")
-    if parts.username or parts.password or parts.query or parts.fragment:
+    if "\\" in url or not url.isascii() or not url.isprintable() or " " in url:
+        raise ForbiddenAddress(f"{url!r} may hold only ASCII letters, digits and signs; write other names as xn--...")
+    if "@" in parts.netloc or "?" in url or "#" in url:
         raise ForbiddenAddress("The URL may hold no credentials, query or fragment; the key is entered apart.")
     if parts.scheme == "http" and not allow_private:
         raise ForbiddenAddress("Plain http is refused: use https, or allow private addresses for this upstream.")
     return Origin(parts.scheme, parts.hostname, port or {"http": 80, "https": 443}[parts.scheme], allow_private)
 
 
-async def resolve(origin: Origin) -> str:
-    """The address to connect to, resolved once and checked, so that a name cannot change its meaning in between."""
-    found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+async def resolve(origin: Origin) -> list[str]:
+    """The addresses to connect to, resolved once and checked: a name cannot change its meaning in between."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise ForbiddenAddress(f"{origin.host!r} is no host name.") from None
     addresses = [str(entry[4][0]) for entry in found]
-    for address in addresses:
-        if origin.allow_private or is_public(address):
-            return address
-    raise ForbiddenAddress(f"{origin.host} is at no public address.")
+    allowed = [address for address in addresses if origin.allow_private or is_public(address)]
+    if not allowed:
+        raise ForbiddenAddress(f"{origin.host} is at no public address.")
+    return allowed
 
 
 def is_public(address: str) -> bool:
     """Whether an address is out on the internet: not private, loopback, link-local, mapped, NAT64 or reserved."""
     parsed = ip_address(address.partition("%")[0])
-    if isinstance(parsed, IPv6Address) and _embeds_another(parsed):
+    if isinstance(parsed, IPv6Address) and (parsed.ipv4_mapped or parsed.sixtofour):
+        return False
+    if any(parsed in network for network in NOT_PUBLIC):
         return False
     return parsed.is_global and not parsed.is_multicast and not parsed.is_reserved
-
-
-def _embeds_another(address: IPv6Address) -> bool:
-    return bool(address.ipv4_mapped or address.sixtofour or address.teredo or address in NAT64)

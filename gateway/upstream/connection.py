@@ -1,7 +1,6 @@
 """One HTTP/1.1 connection to an upstream: asyncio.Protocol and httptools, one exchange at a time."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,6 +9,7 @@ import httpx
 
 PAUSE_AT_BYTES = 256 * 1024
 MOST_HEADER_BYTES = 64 * 1024
+TOO_LARGE = "The answer's headers are too large."
 
 
 class Connection(asyncio.Protocol):
@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._paused = False
-        self._header_bytes = 0
+        self._overhead = 0  # bytes since the last that were of use
         self._headers_complete = False
         self._complete = False
         self._ends_with_connection = True
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, request: bytes, seconds: float) -> None:
         """Sends `request`; returns when the answer's headers are there (`status`, `headers`)."""
-        if self._transport is None or self._closed:
+        if self._transport is None or self.is_closed:
             raise httpx.ConnectError("The connection is closed.")
         self._reset()
         self._transport.write(request)
@@ -66,11 +66,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_reusable(self) -> bool:
-        return self._complete and self._kept_alive and not self._closed and not self._chunks
+        return self._complete and self._kept_alive and not self.is_closed and not self._chunks
 
     @property
     def is_closed(self) -> bool:
-        return self._closed
+        return self._closed or (self._transport is not None and self._transport.is_closing())
 
     def abort(self) -> None:
         """Closes at once: what is under way upstream ends."""
@@ -98,21 +98,24 @@ class Connection(asyncio.Protocol):
         if self._complete:  # nobody asked for this: nothing that follows could be trusted
             self.abort()
             return
+        self._overhead += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._fail(httpx.RemoteProtocolError("The upstream switched protocols."))
         except httptools.HttpParserError as error:
-            self._fail(httpx.RemoteProtocolError(f"No valid HTTP answer: {type(error).__name__}."))
-        else:
-            self._wake()
-            if self._buffered > PAUSE_AT_BYTES and not self._paused and self._transport is not None:
-                self._paused = True
-                self._transport.pause_reading()
+            self._refuse(error)
+        if self._overhead > MOST_HEADER_BYTES and not self._complete:
+            self._fail(httpx.RemoteProtocolError(TOO_LARGE))
+        self._wake()
+        if self._buffered > PAUSE_AT_BYTES and not self._paused and not self._closed and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
+        is_clean = error is None and not self._closed
         self._closed = True
-        if error is None and self._error is None and self._headers_complete and self._ends_with_connection:
+        if is_clean and self._headers_complete and self._ends_with_connection:
             self._complete = True
         if not self._complete:
             self._fail(httpx.ReadError("The upstream closed the connection."))
@@ -121,33 +124,44 @@ class Connection(asyncio.Protocol):
 
     # httptools
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise httpx.RemoteProtocolError("The upstream answered what was not asked.")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > MOST_HEADER_BYTES:
-            self._fail(httpx.RemoteProtocolError("The answer's headers are too large."))
-            return
         name = name.lower()
         self.headers.append((name, value))
         if name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
             self._ends_with_connection = False
 
     def on_headers_complete(self) -> None:
+        if sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADER_BYTES:
+            raise httpx.RemoteProtocolError(TOO_LARGE)
         self.status = self._parser.get_status_code()
         if self.status < 200:  # an interim answer; the real one follows
             self.headers = []
             self._ends_with_connection = True
             return
-        if self.status in {204, 304}:
-            self._ends_with_connection = False
         self._headers_complete = True
+        self._overhead = 0
         self._kept_alive = self._parser.should_keep_alive()
 
     def on_body(self, body: bytes) -> None:
         self._chunks.append(body)
         self._buffered += len(body)
+        self._overhead = 0
 
     def on_message_complete(self) -> None:
         self._complete = self._headers_complete
+
+    def _refuse(self, error: httptools.HttpParserError) -> None:
+        """What came is no valid answer. One that was complete before it counts; the connection is of no more use."""
+        if self._complete:
+            self.abort()
+        elif isinstance(error.__context__, httpx.RemoteProtocolError):  # raised by us above
+            self._fail(error.__context__)
+        else:
+            self._fail(httpx.RemoteProtocolError(f"No valid HTTP answer: {type(error).__name__}."))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -156,6 +170,5 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
         if self._waiter is not None and not self._waiter.done():
-            with contextlib.suppress(asyncio.InvalidStateError):
-                self._waiter.set_exception(self._error)
+            self._waiter.set_exception(self._error)
         self.abort()

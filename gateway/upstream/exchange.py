@@ -1,5 +1,6 @@
 """One request to an upstream and the start of its answer. httpx's exceptions become ours here and nowhere else."""
 
+import asyncio
 import logging
 import re
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from gateway.sealing import CannotUnseal
 from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
     Broken,
+    Busy,
     Failing,
     Misconfigured,
     TimedOut,
@@ -25,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 USER_AGENT = b"tollgate/0.1"
 MOST_ERROR_BYTES = 256 * 1024
+ERROR_SECONDS = 10.0  # for the text of a failure whose status is known
 BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
 QUERY = re.compile(rb"[A-Za-z0-9_.~%=&+,\[\]-]{0,2000}")
 
@@ -49,7 +52,7 @@ class Exchange:
         self._response = response
         self._pieces = aiter(response.stream)
         self.headers = response.headers
-        self.is_stream = response.headers.get("content-type", "").startswith("text/event-stream")
+        self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def chunk(self) -> bytes:
         """The next piece of the body as it comes, empty at its end; Broken or TimedOut where it does not end well."""
@@ -81,7 +84,7 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
         logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
         raise _translated(error) from error
     exchange = Exchange(response)
-    if response.status_code == 200 and response.headers.get("content-encoding", "identity") == "identity":
+    if response.status_code == 200 and response.headers.get("content-encoding", "identity").lower() == "identity":
         return exchange
     try:
         raise await _failure(route.upstream, response.status_code, exchange)
@@ -91,8 +94,9 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
 
 async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> UpstreamFailed:
     try:
-        body = await exchange.read(MOST_ERROR_BYTES)
-    except UpstreamFailed:
+        async with asyncio.timeout(ERROR_SECONDS):
+            body = await exchange.read(MOST_ERROR_BYTES)
+    except (UpstreamFailed, TimeoutError):
         body = b""
     if status == 200:
         return Failing("an encoded answer, though identity was asked for")
@@ -130,7 +134,9 @@ def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
 
 
 def _translated(error: httpx.HTTPError) -> UpstreamFailed:
-    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
+    if isinstance(error, httpx.PoolTimeout):
+        return Busy(str(error))
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.LocalProtocolError):
         return Unreachable(str(error))
     if isinstance(error, httpx.TimeoutException):
         return TimedOut(str(error))

@@ -4,15 +4,16 @@
 """
 
 from collections.abc import Mapping
-from typing import Any
-
-import msgspec
 
 from gateway.redaction import redacted
+from gateway.wire.objects import Object, object_in
 
 RELAYED = {400, 404, 409, 413, 422}
 OUR_FAULT = {401, 402, 403}
-QUOTA_CODES = {"insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached"}
+QUOTA_CODES = {
+    "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
+}  # fmt: skip
 
 
 class UpstreamFailed(Exception):
@@ -27,6 +28,12 @@ class Unreachable(UpstreamFailed):
     """No connection was made."""
 
     dispatched = False
+
+
+class Busy(Unreachable):
+    """Our own connections are all in use."""
+
+    status = 503
 
 
 class Unusable(Unreachable):
@@ -96,16 +103,13 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, host: st
         return GatewayTimeout(f"status {status}")
     message = _text(error.get("message"))
     if status in RELAYED and message and (status != 404 or code == "model_not_found"):
-        return Rejected(status, redacted(message, host), _text(error.get("param")), code)
+        param = _text(error.get("param"))
+        return Rejected(status, redacted(message, host), param and redacted(param, host), code and redacted(code, host))
     return Failing(f"status {status}")
 
 
-def _error_of(body: bytes) -> dict[str, Any]:
-    try:
-        answer = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    error = answer.get("error") if isinstance(answer, dict) else None
+def _error_of(body: bytes) -> Object:
+    error = (object_in(body) or {}).get("error")
     return error if isinstance(error, dict) else {}
 
 

@@ -61,11 +61,17 @@ class Outcome:
             await self._settle(self._unanswered())
 
     def abandoned(self, reading: Reading, *, delta_events: int, has_begun: bool) -> None:
-        """The task is being ended and may not wait: an estimate of what had come, unless the ending is known."""
-        if not self.is_known:
-            self.is_known = True
-            end = self._estimated(reading, delta_events, "cancelled") if has_begun else self._unanswered()
-            self._meter.settle_soon(end)
+        """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
+        if self.is_known:
+            return
+        self.is_known = True
+        if reading.ending is not None and reading.usage is not None:
+            end = self._settled(reading, reading.usage, "reported")
+        elif has_begun:
+            end = self._estimated(reading, delta_events, "cancelled")
+        else:
+            end = self._unanswered()
+        self._meter.settle_soon(end)
 
     async def _settle(self, settlement: Settlement) -> None:
         if not self.is_known:
@@ -76,7 +82,9 @@ class Outcome:
         return self._settled(NOTHING_READ, TokenUsage(), "estimated", "unanswered")
 
     def _estimated(self, reading: Reading, delta_events: int, flag: str) -> Settlement:
-        usage = estimated_usage(request_bytes=self._admitted.request_bytes, delta_events=delta_events)
+        usage = reading.usage  # chat chunks may report as they go
+        if usage is None:
+            usage = estimated_usage(request_bytes=self._admitted.request_bytes, delta_events=delta_events)
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:

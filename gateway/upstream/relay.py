@@ -61,7 +61,8 @@ class Relay:
         self._splitter = EventSplitter(max_bytes)
         self._tap = Tap()
         self._before_first_event = b""
-        self._deadline = asyncio.timeout(None)
+        self._deadline = asyncio.timeout(None)  # of a drain
+        self._closes_by: float | None = None  # the loop's time by which the upstream should close after its ending
         self._is_draining = False
         self._drained_from = 0  # deltas seen when the client left
 
@@ -120,13 +121,16 @@ class Relay:
         await client.end()
 
     async def _next_block(self, exchange: Exchange) -> bytes | None:
-        """The next whole events, None at the end."""
+        """The next whole events. None at the end; once the ending was read, the end is not awaited for long."""
         try:
-            while chunk := await exchange.chunk():
-                if block := self._splitter.feed(chunk):
-                    return block
+            async with asyncio.timeout_at(self._closes_by):
+                while chunk := await exchange.chunk():
+                    if block := self._splitter.feed(chunk):
+                        return block
         except EventTooLarge as error:
             raise Broken(str(error)) from error
+        except TimeoutError:
+            return None
         return None
 
     async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
@@ -134,6 +138,8 @@ class Relay:
         if not self._tap.events:
             block = self._before_first_event + block
             if not has_data(block):  # a comment decides nothing: the answer may still become a plain error
+                if len(block) > self._max_bytes:
+                    raise Broken(f"no event within {self._max_bytes} bytes")
                 self._before_first_event = block
                 return
             if not client.is_gone:
@@ -147,10 +153,10 @@ class Relay:
             return
         if ending:
             await client.send(block[:ending])
-        self._deadline.reschedule(asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING)
         reading, delta_events = self._tap.reading, self._tap.delta_events
         await self._outcome.ended(reading, delta_events=delta_events, drained=client.is_gone)
         await client.send(block[ending:])
+        self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
 
     # Other ways out ----------------------------------------------------------------------------------------------
 
@@ -165,7 +171,7 @@ class Relay:
         self._deadline.reschedule(asyncio.get_running_loop().time() + (self._drains.seconds if has_room else 0))
 
     async def _cut(self, client: Client) -> None:
-        """The drain is over, or the upstream would not close after its ending."""
+        """The drain is over."""
         await self._outcome.cut(self._tap.reading, delta_events=self._tap.delta_events, flag="client_gone")
         await client.end()
 

@@ -21,23 +21,30 @@ IDLE_SECONDS = 30.0  # less than the upstreams' own, so that a connection is rar
 class UpstreamTransport(httpx.AsyncBaseTransport):
     """Connections are kept per origin; the last one used is used first."""
 
-    def __init__(self, *, connect_seconds: float, read_seconds: float, most_connections: int) -> None:
+    def __init__(
+        self,
+        *,
+        connect_seconds: float,
+        read_seconds: float,
+        most_connections: int,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls`: whose certificates are trusted, by default those of the system's authorities."""
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._most_connections = most_connections
-        self._idle: dict[Origin, deque[Connection]] = {}
+        self._idle: dict[Origin, deque[Connection]] = {}  # the one used last stands last
         self._open: set[Connection] = set()
         self._opening = 0
-        self._tls = ssl.create_default_context()
+        self._tls = tls or ssl.create_default_context()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """`extensions["origin"]` is where to connect; without it the URL's own, which must be public."""
-        origin = cast("Origin | None", request.extensions.get("origin"))
-        if origin is None:
-            origin = origin_of(str(request.url.copy_with(query=None)), allow_private=False)
+        asked = _serialized(request)
+        origin = cast("Origin | None", request.extensions.get("origin")) or _public_origin(request)
         connection = self._idle_connection(origin) or await self._connect(origin)
         try:
-            await connection.ask(_serialized(request), self._read_seconds)
+            await connection.ask(asked, self._read_seconds)
         except BaseException:
             connection.abort()
             raise
@@ -49,26 +56,27 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             connection.abort()
 
     def release(self, connection: Connection, origin: Origin) -> None:
-        """Takes a connection back; one whose answer is not complete is closed."""
+        """Takes a connection back; one whose answer is not complete is closed, and so are those idle for long."""
         if not connection.is_reusable:
             connection.abort()
             return
         connection.idle_since = asyncio.get_running_loop().time()
-        self._idle.setdefault(origin, deque()).append(connection)
+        idle = self._idle.setdefault(origin, deque())
+        idle.append(connection)
+        while idle and _is_stale(idle[0]):
+            idle.popleft().abort()
 
     def _idle_connection(self, origin: Origin) -> Connection | None:
         idle = self._idle.get(origin)
-        oldest = asyncio.get_running_loop().time() - IDLE_SECONDS
         while idle:
             connection = idle.pop()
-            if not connection.is_closed and connection.idle_since >= oldest:
+            if not _is_stale(connection):
                 return connection
             connection.abort()
         return None
 
     async def _connect(self, origin: Origin) -> Connection:
-        if len(self._open) + self._opening >= self._most_connections:
-            raise httpx.PoolTimeout(f"{self._most_connections} connections are open.")
+        self._make_room()
         self._opening += 1
         try:
             async with asyncio.timeout(self._connect_seconds):
@@ -80,15 +88,33 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         finally:
             self._opening -= 1
 
+    def _make_room(self) -> None:
+        """Closes what has been idle longest, whichever origin it leads to; PoolTimeout where nothing is idle."""
+        while len(self._open) + self._opening >= self._most_connections:
+            idle = min(filter(None, self._idle.values()), key=lambda idle: idle[0].idle_since, default=None)
+            if idle is None:
+                raise httpx.PoolTimeout(f"{self._most_connections} connections are in use.")
+            connection = idle.popleft()
+            connection.abort()
+            self._open.discard(connection)
+
     async def _opened(self, origin: Origin) -> Connection:
-        address = await resolve(origin)
+        """A connection to the first of the origin's addresses that takes one."""
         tls = self._tls if origin.scheme == "https" else None
-        _, connection = await asyncio.get_running_loop().create_connection(
-            Connection, address, origin.port, ssl=tls, server_hostname=origin.host if tls else None
-        )
-        self._open.add(connection)
-        connection.on_close = self._open.discard
-        return connection
+        failures: list[OSError] = []
+        for address in await resolve(origin):
+            try:
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    Connection, address, origin.port, ssl=tls, server_hostname=origin.host if tls else None
+                )
+            except OSError as error:
+                failures.append(error)
+                continue
+            if not connection.is_closed:
+                self._open.add(connection)
+                connection.on_close = self._open.discard
+            return connection
+        raise failures[-1]
 
 
 class AnswerBody(httpx.AsyncByteStream):
@@ -111,7 +137,21 @@ class AnswerBody(httpx.AsyncByteStream):
             self._transport.release(self._connection, self._origin)
 
 
+def _is_stale(connection: Connection) -> bool:
+    return connection.is_closed or connection.idle_since < asyncio.get_running_loop().time() - IDLE_SECONDS
+
+
+def _public_origin(request: httpx.Request) -> Origin:
+    try:
+        return origin_of(str(request.url.copy_with(query=None, fragment=None)), allow_private=False)
+    except ForbiddenAddress as error:
+        raise httpx.ConnectError(str(error)) from error
+
+
 def _serialized(request: httpx.Request) -> bytes:
-    head = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    head.extend(b"%b: %b" % (name, value) for name, value in request.headers.raw)
-    return b"\r\n".join(head) + b"\r\n\r\n" + request.content
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
+    lines.extend(b"%b: %b" % (name, value) for name, value in request.headers.raw)
+    head = b"\r\n".join(lines)
+    if head.count(b"\n") >= len(lines) or head.count(b"\r") >= len(lines) or b"\0" in head:
+        raise httpx.LocalProtocolError("A line break in a header: the request would become two.")
+    return head + b"\r\n\r\n" + request.content

@@ -18,7 +18,8 @@ def ending_of_ours(tap: Tap, *, code: str, message: str) -> bytes:
         return b"data: " + msgspec.json.encode({"error": _error(code, message)}) + BORDER
     number = tap.next_sequence_number
     if tap.error is not None:
-        said = tap.error.get("error") if isinstance(tap.error.get("error"), dict) else tap.error
+        nested = tap.error.get("error")
+        said = nested if isinstance(nested, dict) else tap.error
         return _failed(tap, number, str(said.get("code") or code), str(said.get("message") or message))
     error = _event("error", {"sequence_number": number, "error": _error(code, message)})
     return error + _failed(tap, number + 1, code, message)

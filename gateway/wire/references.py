@@ -10,7 +10,10 @@ from gateway.wire.request import CreateRequest
 
 FIELDS = ("conversation", "previous_response_id", "prompt")
 ITEM_FIELDS = ("file_id", "container_id")
+BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
 TOOL_FIELDS = ("vector_store_ids", "connector_id")
+TOOL_PARTS = ("container", "environment", "input_image_mask")
+TOOL_PART_FIELDS = ("container_id", "file_id", "file_ids")
 
 
 def references_of(request: CreateRequest) -> Iterator[str]:
@@ -27,7 +30,7 @@ def references_of(request: CreateRequest) -> Iterator[str]:
 
 
 def _of_item(item: dict[str, Any], place: str) -> Iterator[str]:
-    if item.get("type") == "item_reference" or ("id" in item and len(item) == 1):
+    if item.get("type") == "item_reference" or ("id" in item and item.keys() <= BARE_ITEM):
         yield f"{place}.id"
     for name in ITEM_FIELDS:
         if item.get(name) is not None:
@@ -43,8 +46,9 @@ def _of_tool(tool: dict[str, Any], place: str) -> Iterator[str]:
     for name in TOOL_FIELDS:
         if tool.get(name):
             yield f"{place}.{name}"
-    container = tool.get("container")
-    if isinstance(container, str):
+    if isinstance(tool.get("container"), str):
         yield f"{place}.container"
-    elif isinstance(container, dict) and container.get("file_ids"):
-        yield f"{place}.container.file_ids"
+    for name in TOOL_PARTS:
+        part = tool.get(name)
+        if isinstance(part, dict):
+            yield from (f"{place}.{name}.{field}" for field in TOOL_PART_FIELDS if part.get(field))

@@ -18,15 +18,19 @@ class InvalidRequest(Exception):
         self.code = code
 
 
+WITHOUT_CONTROLS = r"\A[^\x00-\x1f]*\Z"  # what PostgreSQL takes and a log shows as it is
+MOST_OUTPUT_TOKENS = 10**9  # more than any model writes, little enough to be held
+
+
 class CreateRequest(msgspec.Struct):
     """The fields of `POST /v1/responses` that matter to us (protocol.md 1.1)."""
 
-    model: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
+    model: Annotated[str, Meta(min_length=1, max_length=200, pattern=WITHOUT_CONTROLS)] | UnsetType = UNSET
     stream: bool | None = None
     background: bool | None = None
     store: bool | None = None
-    max_output_tokens: int | None = None
-    service_tier: str | None = None
+    max_output_tokens: Annotated[int, Meta(le=MOST_OUTPUT_TOKENS)] | None = None
+    service_tier: Annotated[str, Meta(pattern=WITHOUT_CONTROLS)] | None = None
     conversation: Any = None
     previous_response_id: Any = None
     prompt: Any = None

@@ -44,11 +44,11 @@ class EventSplitter:
         return whole
 
     def close(self) -> bytes:
-        """What is left at the end of the stream, completed with its blank line; empty when nothing is left."""
-        rest = bytes(self._start or b"") + bytes(self._pending)
+        """What is left at the end of the stream, an event completed with its blank line; empty when nothing is left."""
+        rest = (self._start or b"") + bytes(self._pending)
         self._pending.clear()
         if not rest.strip(b"\n"):
-            return b""
+            return rest
         return rest + (b"\n" if rest.endswith(b"\n") else BORDER)
 
     def _without_byte_order_mark(self, data: bytes) -> bytes:
@@ -91,19 +91,17 @@ def data_of(event: bytes) -> bytes:
 
 
 def with_data(event: bytes, data: bytes) -> bytes:
-    """`event` with other data: its other lines stay, the new data takes the place of its first data line."""
-    lines: list[bytes] = []
-    replaced = False
-    for line in event.rstrip(b"\n").split(b"\n"):
-        if not line.startswith(b"data:"):
-            lines.append(line)
-        elif not replaced:
-            lines.extend(b"data: " + part for part in data.split(b"\n"))
-            replaced = True
-    return b"\n".join(lines) + BORDER
+    """`event` with other data of as many lines: each takes the place of one, and not a byte is changed beside them."""
+    new = iter(data.split(b"\n"))
+    lines = event.split(b"\n")
+    return b"\n".join(_prefix(line) + next(new) if line.startswith(b"data:") else line for line in lines)
+
+
+def _prefix(line: bytes) -> bytes:
+    return b"data: " if line.startswith(b"data: ") else b"data:"
 
 
 def _data_lines(event: bytes) -> Iterator[bytes]:
     for line in event.split(b"\n"):
         if line.startswith(b"data:"):
-            yield line[6:] if line.startswith(b"data: ") else line[5:]
+            yield line[len(_prefix(line)) :]

@@ -1,25 +1,25 @@
 """The meter's eye on an answer: reads response id, served model and tier, usage and ending; never changes a byte. Pure.
 
 A stream is watched in blocks of whole events. Events are parsed only where their bytes say that there is something to
-read; deltas are counted, so that an answer that breaks off can be estimated.
+read; deltas are counted, so that an answer that breaks off can be estimated. What follows the ending is not read.
 """
 
 import re
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from billing.tokens import AbsurdUsage, TokenUsage
-from gateway.wire.stream import DONE, data_of, events_of
+from gateway.wire.objects import Object, object_in
+from gateway.wire.stream import DONE, data_of, events_of, has_data
 from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 
-# In the text of a delta a quote is escaped, so `completed"` there is nearly always the type itself; where it is not,
-# parsing tells. Chat chunks are told by `"usage"` and [DONE].
-TELLING = re.compile(rb'response\.(?:created|completed|incomplete|failed)"|"error"|"usage"|\[DONE\]|"chat\.completion')
+# In the text of a delta a quote is escaped, so none of these comes from what a model says, but for [DONE] and keys of
+# the same name elsewhere; there parsing tells. Bytes are searched for, a pattern with alternatives takes three times as
+# long. Chat chunks are told by `"usage"` and [DONE].
+TELLING = (b'"response"', b'"error"', b'"usage"', DONE)
+DELTA = re.compile(rb'"type":\s*"[a-z_.]+\.delta"')
+CHAT_DELTA = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments)":\s*"[^"]')
 TERMINAL = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
-DELTA = b".delta\n"
-CHAT_CHUNK = "chat.completion.chunk"
 
 
 @dataclass(slots=True)
@@ -36,20 +36,29 @@ class Reading:
     ending: str | None = None
     error_code: str | None = None
 
-    def read_response(self, response: Any) -> None:
-        """Takes over what a response object, a chat completion or a chat chunk says; the first valid usage wins."""
-        if not isinstance(response, dict):
-            return
+    def begin(self, response: Object) -> None:
+        """Takes over what a response object says of itself before it is complete. Its usage is not one yet."""
         self.response_id = self.response_id or _text(response.get("id"))
         self.model = _text(response.get("model")) or self.model
         self.service_tier = _text(response.get("service_tier")) or self.service_tier
-        self.tool_calls = tool_calls_of(response) or self.tool_calls
-        if self.usage is None and response.get("usage") is not None:
-            self.reported_usage = response["usage"]
-            try:
-                self.usage = read_usage(response["usage"])
-            except AbsurdUsage:
-                self.absurd = True
+
+    def end(self, response: Object, ending: str) -> None:
+        """Takes over all that a complete response or chat completion says."""
+        self.begin(response)
+        self.tool_calls = tool_calls_of(response)
+        self.report(response.get("usage"))
+        self.ending = ending
+        error = response.get("error")
+        self.error_code = _text(error.get("code")) if isinstance(error, dict) else None
+
+    def report(self, usage: Any) -> None:
+        """Takes over a usage object; a later one counts if it can be true: chat chunks may report as they go."""
+        try:
+            tokens = read_usage(usage)
+        except AbsurdUsage:
+            self.absurd, tokens = True, None
+        if tokens is not None or self.usage is None:
+            self.usage, self.reported_usage = tokens, usage
 
 
 class Tap:
@@ -57,33 +66,31 @@ class Tap:
 
     def __init__(self) -> None:
         self.reading = Reading()
-        self.events = 0
+        self.events = 0  # with data; one with several lines of data counts as several
         self.is_chat = False
         self.delta_events = 0
-        self.delta_bytes = 0
-        self.response: dict[str, Any] | None = None  # as last seen, for an ending of our own
-        self.error: Any = None  # an upstream's own `error` event
-        self._last_event = b""
+        self.response: Object | None = None  # as last seen, for an ending of our own
+        self.error: Object | None = None  # an upstream's own `error` event
+        self._numbered_block = b""  # the last one with a sequence number
+        self._unnumbered_events = 0  # since
 
     def watch(self, block: bytes) -> int | None:
         """Reads a block of whole events; where the stream's ending is among them, the offset at which it starts."""
-        if self.events and TELLING.search(block) is None:
-            self._count(block)
-            return None
-        ending, offset = None, 0
-        for event in events_of(block):
-            self._count(event)
-            if self._read(event) and ending is None:
-                ending = offset
-            offset += len(event)
+        is_telling = not self.events or any(mark in block for mark in TELLING)
+        ending = self._ending_in(block) if is_telling and self.reading.ending is None else None
+        self._count(block)
         return ending
 
     @property
     def next_sequence_number(self) -> int:
-        """What an event of ours after the last one seen would be numbered."""
-        data = _decoded(data_of(self._last_event))
-        number = data.get("sequence_number") if isinstance(data, dict) else None
-        return number + 1 if isinstance(number, int) else self.events
+        """What an event of ours after the last one seen would be numbered; one without a number counts as one."""
+        following = self._unnumbered_events
+        for event in reversed(list(events_of(self._numbered_block))):
+            number = (object_in(data_of(event)) or {}).get("sequence_number")
+            if isinstance(number, int):
+                return number + 1 + following
+            following += has_data(event)
+        return self.events
 
     def has_chat_usage(self, block: bytes) -> bool:
         """Whether the block just watched has a usage object that lacks the Responses keys."""
@@ -92,70 +99,73 @@ class Tap:
         return self.reading.ending is not None and is_chat_form(self.reading.reported_usage) and b'"usage"' in block
 
     def _count(self, block: bytes) -> None:
-        deltas = block.count(DELTA)
-        if deltas or self.is_chat:
-            self.delta_events += deltas or block.count(b"data:")
-            self.delta_bytes += len(block)
-        self.events += max(block.count(b"\ndata:") + block.startswith(b"data:"), 0)
-        start = block.rfind(b"\n\n", 0, -2)
-        self._last_event = block[start + 2 if start >= 0 else 0 :]
+        events = block.count(b"\ndata:") + block.startswith(b"data:")
+        if not events:
+            return
+        self.events += events
+        self.delta_events += len((CHAT_DELTA if self.is_chat else DELTA).findall(block))
+        if b'"sequence_number"' in block:
+            self._numbered_block, self._unnumbered_events = block, 0
+        else:
+            self._unnumbered_events += events
 
-    def _read(self, event: bytes) -> bool:
-        """Whether this event ends the stream."""
+    def _ending_in(self, block: bytes) -> int | None:
+        offset = 0
+        for event in events_of(block):
+            if self._ends_with(event):
+                return offset
+            offset += len(event)
+        return None
+
+    def _ends_with(self, event: bytes) -> bool:
         data = data_of(event)
-        if data == DONE:
-            if self.is_chat:
-                self.reading.ending = self.reading.ending or "completed"
-            return self.is_chat
-        message = _decoded(data)
-        if not isinstance(message, dict):
+        if data.strip() == DONE and self.is_chat:
+            self.reading.ending = "completed"
+            return True
+        message = object_in(data)
+        if message is None:
             return False
-        if message.get("object") == CHAT_CHUNK:
+        if isinstance(message.get("choices"), list):
             self.is_chat = True
-            self.reading.read_response(message)
+            self.reading.begin(message)
+            self.reading.report(message.get("usage"))
             return False
-        return self._read_event(message)
+        return self._ends_with_event(message)
 
-    def _read_event(self, message: dict[str, Any]) -> bool:
-        kind = message.get("type")
-        if kind == "error":
+    def _ends_with_event(self, message: Object) -> bool:
+        kind, response = message.get("type"), message.get("response")
+        if kind == "error" or (kind is None and message.get("error")):
             self.error = message
-        response = message.get("response")
         if not isinstance(response, dict):
             return False
         self.response = response
-        self.reading.read_response(response)
-        if kind not in TERMINAL or self.reading.ending is not None:
+        ending = TERMINAL.get(kind) if isinstance(kind, str) else None
+        if ending is None:
+            self.reading.begin(response)
             return False
-        self.reading.ending = TERMINAL[kind]
-        error = response.get("error")
-        self.reading.error_code = _text(error.get("code")) if isinstance(error, dict) else None
+        self.reading.end(response, ending)
         return True
 
 
 def read_answer(body: bytes) -> Reading | None:
     """What a JSON answer says, a response or a chat completion; None where it is no JSON object."""
-    answer = _decoded(body)
-    if not isinstance(answer, dict):
+    answer = object_in(body)
+    if answer is None:
         return None
     reading = Reading()
-    reading.read_response(answer)
     status = _text(answer.get("status"))
-    reading.ending = status if status in TERMINAL.values() else "completed"
+    if status not in TERMINAL.values():
+        status = "failed" if answer.get("error") else "completed"
+    reading.end(answer, status)
     return reading
 
 
 def is_whole(event: bytes) -> bool:
-    """Whether an event that the end of the stream cut off is complete but for its blank line."""
+    """Whether an event that the end of the stream cut off is complete but for its blank line, or but a comment."""
     data = data_of(event)
-    return data == DONE or not data or _decoded(data) is not None
-
-
-def _decoded(data: bytes) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    if not data:
+        return all(line.startswith(b":") for line in event.split(b"\n") if line)
+    return data.strip() == DONE or object_in(data) is not None
 
 
 def _text(value: object) -> str:

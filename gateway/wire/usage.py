@@ -4,29 +4,27 @@ Upstreams differ in small things, so numbers may be strings or whole floats and 
 absent is None and never zero.
 """
 
-from typing import Any
-
 import msgspec
 
 from billing.tokens import AbsurdUsage, TokenUsage
+from gateway.wire.objects import Object, object_in
 from gateway.wire.spans import replaced, span_of
 from gateway.wire.stream import data_of, events_of, with_data
 
-Object = dict[str, Any]
-
+RESPONSES_FORM = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
+CHAT_FORM = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 WEB_SEARCH = "web_search_call"
+MOST_SEARCHES = 10_000  # in one request; a larger number is not believed
 
 
 def read_usage(usage: object) -> TokenUsage | None:
     """Tokens of a usage object of either shape; None where it reports none. AbsurdUsage where it cannot be true."""
     if not isinstance(usage, dict):
         return None
-    if _is_responses_form(usage):
-        inside, outside = usage.get("input_tokens_details"), usage.get("output_tokens_details")
-        read, written = usage.get("input_tokens"), usage.get("output_tokens")
-    else:
-        inside, outside = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-        read, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    forms = (CHAT_FORM, RESPONSES_FORM) if is_chat_form(usage) else (RESPONSES_FORM, CHAT_FORM)
+    read, written, inside, outside = (
+        usage.get(other) if usage.get(key) is None else usage[key] for key, other in zip(*forms, strict=True)
+    )
     if read is None and written is None:
         return None
     return TokenUsage(
@@ -57,58 +55,61 @@ def tool_calls_of(response: Object) -> dict[str, int]:
 def with_responses_keys(document: bytes, usage: object, *path: str) -> bytes:
     """`document` with the Responses keys added to the chat-form usage object at `path`; else the same bytes.
 
-    Real clients fail on chat keys alone (protocol.md 3.2). The chat keys stay, and nothing else is changed.
+    Real clients fail on chat keys alone (protocol.md 3.2). The upstream's own keys stay as they are, but for a null
+    where one of ours belongs, and nothing beside is changed.
     """
-    if not isinstance(usage, dict) or not is_chat_form(usage):
+    tokens = _tokens_in_chat_form(usage)
+    if tokens is None or not isinstance(usage, dict):
         return document
-    try:
-        tokens = read_usage(usage)
-    except AbsurdUsage:
-        return document
+    new = _responses_form(tokens)
+    for key in [key for key in new if key in usage]:
+        value = new.pop(key)
+        if usage[key] is None and (span := span_of(document, *path, key)):
+            document = replaced(document, span, msgspec.json.encode(value))
     span = span_of(document, *path)
-    if tokens is None or span is None:
+    if span is None or not new:
         return document
-    added: Object = {
-        "input_tokens": tokens.input,
-        "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": tokens.cache_write},
-        "output_tokens": tokens.output,
-        "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
-        "total_tokens": tokens.total,
-    }
-    # An upstream's own key stays as it is, unless it is a null that stands where a number belongs.
-    new = {key: value for key, value in added.items() if key not in usage}
-    body = document[span[0] : span[1]].rstrip().removesuffix(b"}").rstrip()
-    extended = body + b"," + msgspec.json.encode(new)[1:]
-    return replaced(document, span, extended)
+    end = span[1] - 1
+    return replaced(document, (end, end), b"," + msgspec.json.encode(new)[1:-1])
 
 
 def events_with_responses_keys(block: bytes, mark: int | None) -> tuple[bytes, int | None]:
     """A block of events with the same done to each usage object in it, and where the offset `mark` has come to be."""
-    events: list[bytes] = []
-    old_offset = new_offset = 0
-    for event in events_of(block):
-        if old_offset == mark:
-            mark, old_offset = new_offset, -len(block)  # found: never equal again
-        changed = _event_with_responses_keys(event)
-        events.append(changed)
-        old_offset, new_offset = old_offset + len(event), new_offset + len(changed)
-    return b"".join(events), mark
+    if mark is None:
+        return b"".join(map(_event_with_responses_keys, events_of(block))), None
+    before, _ = events_with_responses_keys(block[:mark], None)
+    after, _ = events_with_responses_keys(block[mark:], None)
+    return before + after, len(before)
 
 
 def _event_with_responses_keys(event: bytes) -> bytes:
     data = data_of(event)
-    try:
-        message = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return event
-    if not isinstance(message, dict):
+    message = object_in(data)
+    if message is None:
         return event
     response = message.get("response")
     if isinstance(response, dict):
         changed = with_responses_keys(data, response.get("usage"), "response", "usage")
     else:
         changed = with_responses_keys(data, message.get("usage"), "usage")
-    return event if changed == data else with_data(event, changed)
+    return with_data(event, changed)
+
+
+def _tokens_in_chat_form(usage: object) -> TokenUsage | None:
+    try:
+        return read_usage(usage) if is_chat_form(usage) else None
+    except AbsurdUsage:
+        return None
+
+
+def _responses_form(tokens: TokenUsage) -> Object:
+    return {
+        "input_tokens": tokens.input,
+        "input_tokens_details": {"cached_tokens": tokens.cached, "cache_write_tokens": tokens.cache_write},
+        "output_tokens": tokens.output,
+        "output_tokens_details": {"reasoning_tokens": tokens.reasoning},
+        "total_tokens": tokens.total,
+    }
 
 
 def is_chat_form(usage: object) -> bool:
@@ -117,9 +118,8 @@ def is_chat_form(usage: object) -> bool:
 
 
 def _is_responses_form(usage: Object) -> bool:
-    if isinstance(usage.get("input_tokens"), int):
-        return True
-    return "prompt_tokens" not in usage and "completion_tokens" not in usage
+    """Where both are there, the Responses keys count if they begin with a number."""
+    return isinstance(usage.get("input_tokens"), int) or all(usage.get(key) is None for key in CHAT_FORM[:2])
 
 
 def _count(value: object) -> int:
@@ -148,4 +148,6 @@ def _reported_web_searches(response: Object) -> int | None:
     usage = response.get("tool_usage")
     search = usage.get("web_search") if isinstance(usage, dict) else None
     number = search.get("num_requests") if isinstance(search, dict) else None
-    return number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= MOST_SEARCHES:
+        return number
+    return None

@@ -1,0 +1,299 @@
+"""The relay, from the hold to the last byte: whatever either side does, one record, ended once, for what it cost."""
+
+import asyncio
+import json
+
+import pytest
+
+from billing.metering import Meter
+from gateway.upstream import relay as relay_module
+from gateway.upstream.failures import Broken, Failing, UpstreamFailed
+from gateway.upstream.relay import Drains
+from tests import plane_database
+from tests.billing.books import Books, until
+from tests.gateway.stage import (
+    MAX_BYTES,
+    Listener,
+    Stage,
+    Upstream,
+    cancelled_at,
+    completed,
+    created,
+    delta,
+    event,
+    response,
+    saying,
+)  # fmt: skip
+
+STREAM = (created(), delta(1), delta(2), delta(3), completed())
+EXACT = 100 * 1_000 + 10 * 10_000  # nano-USD of what `completed` reports
+DONE = b"data: [DONE]\n\n"
+
+
+@pytest.fixture
+def books(plane):
+    books = Books(plane_database.url())
+    yield books
+    books.execute("DELETE FROM billing_usagerecord WHERE organization_id = %s", books.hold().organization_id)
+    books.close()
+
+
+@pytest.fixture
+async def meter(books):
+    meter = Meter(books.url, hold_seconds=5, settle_seconds=5)
+    meter.start()
+    yield meter
+    await meter.close(10)
+
+
+@pytest.fixture(autouse=True)
+def quiet_loop(caplog):
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.fixture
+async def relayed(meter, books):
+    """Plays one request against a script and returns its record; the client stays or leaves as it is made."""
+
+    async def play(script, client, drains=None, **fields):
+        async with Upstream(script, **fields) as upstream:
+            stage, hold = Stage(meter, books, upstream, drains=drains), books.hold()
+            try:
+                await stage.play(client, hold)
+            finally:
+                await stage.close()
+                assert stage.drains.running == 0
+                await asyncio.wait_for(meter._idle.wait(), 5)
+                play.record = books.record(hold)
+        return play.record
+
+    return play
+
+
+def ends(record):
+    return record["state"], record["usage_source"], record["cost_nano_usd"]
+
+
+@pytest.mark.parametrize("pieces", [
+    STREAM, (b"".join(STREAM),), (completed(),), (created(), completed(), completed(written=999)),
+    (created(), event("error", 1, error={"code": "slow"}), completed()), (b": hi\n\n", *STREAM), (*STREAM, DONE),
+], ids=["events", "one piece", "ending first", "two endings", "error and yet", "comment first", "done"])  # fmt: skip
+async def test_a_stream_passes_as_it_is_and_is_billed_as_reported(relayed, pieces):
+    client = Listener()
+    record = await relayed(saying(*pieces), client)
+    assert (client.status, client.received, client.ended) == (200, b"".join(pieces), True)
+    assert ends(record) == ("settled", "reported", EXACT)
+
+
+async def test_it_goes_by_what_the_upstream_sends_and_not_by_what_was_asked(relayed):
+    client, body = Listener(), json.dumps(response()).encode()
+    record = await relayed(saying(body), client, kind=b"application/json")
+    assert (client.status, client.received) == (200, body)
+    assert ends(record) == ("settled", "reported", EXACT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "failure", "end"),
+    [
+        (b"text/html", b"<html>hello</html>", Failing, ("void", "none", 0)),
+        (b"application/json", b"", Failing, ("void", "none", 0)),
+        (b"application/json", b"[1]", Failing, ("void", "none", 0)),
+        (b"application/json", b" " * (MAX_BYTES + 1), Broken, ("settled", "estimated", 0)),
+        (b"text/event-stream", b"", Broken, ("settled", "estimated", 0)),
+        (b"text/event-stream", b": hi\n\n: hi\n\n", Broken, ("settled", "estimated", 0)),
+        (b"text/event-stream", (b": " + b"x" * 1000 + b"\n\n") * 2000, Broken, ("settled", "estimated", 0)),
+        (b"text/event-stream", b"data: " + b"x" * (MAX_BYTES + 1), Broken, ("settled", "estimated", 0)),
+    ],
+)  # fmt: skip
+async def test_no_answer_at_all_is_an_error_before_the_first_byte(relayed, kind, body, failure, end):
+    client = Listener()
+    with pytest.raises(failure):
+        await relayed(saying(body), client, kind=kind)
+    assert (client.status, client.received) == (None, b"")
+    assert ends(relayed.record) == end
+
+
+async def test_an_upstream_that_does_not_close_is_not_waited_for(relayed, monkeypatch):
+    monkeypatch.setattr(relay_module, "SECONDS_AFTER_THE_ENDING", 0.1)
+    client = Listener()
+    record = await relayed(saying(*STREAM), client, closes=False)
+    assert (client.received, client.ended) == (b"".join(STREAM), True)
+    assert ends(record) == ("settled", "reported", EXACT)
+
+
+@pytest.mark.parametrize("closes", [True, False])
+async def test_a_slow_reader_gets_the_ending_however_long_it_takes(meter, books, monkeypatch, closes):
+    monkeypatch.setattr(relay_module, "SECONDS_AFTER_THE_ENDING", 0.05)
+    client = Listener()
+    async with Upstream(saying(created(), delta(1), completed() + DONE), closes=closes) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        client.takes.clear()
+        task = asyncio.create_task(stage.play(client, hold))
+        for _ in range(3):  # it takes one piece at a time, and waits for long before the ending
+            await client.waits.wait()
+            await asyncio.sleep(0.1)
+            client.waits.clear()
+            client.takes.set()
+            await asyncio.sleep(0)
+            client.takes.clear()
+        client.takes.set()
+        await task
+        await stage.close()
+    assert client.received == created() + delta(1) + completed() + DONE
+    assert ends(books.record(hold)) == ("settled", "reported", EXACT)
+
+
+async def test_a_slow_reader_slows_the_upstream_down(meter, books):
+    async def endlessly(send):
+        await send(created())
+        while True:
+            await send(delta(1, "x" * 10_000))
+
+    client = Listener()
+    async with Upstream(endlessly) as upstream:
+        stage = Stage(meter, books, upstream)
+        task = asyncio.create_task(stage.play(client))
+        await until(lambda: client.pieces)
+        client.takes.clear()
+        await client.waits.wait()
+        sent = -1
+        while sent != upstream.sent_bytes:
+            sent = upstream.sent_bytes
+            await asyncio.sleep(0.1)
+        assert sent < len(client.received) + 16 * 1024 * 1024  # what both kernels buffer
+        assert not task.done()
+        task.cancel()
+        client.takes.set()
+        await asyncio.wait([task])
+        await stage.close()
+
+
+# The client leaves
+
+
+@pytest.mark.parametrize("index", range(6))
+async def test_a_client_that_leaves_anywhere_is_read_on_for(relayed, index):
+    client = Listener(leaves_after=index)
+    record = await relayed(saying(*STREAM), client)
+    assert ends(record)[0::2] == ("settled", EXACT)
+    assert record["usage_source"] == ("drained" if index < len(STREAM) else "reported")
+
+
+@pytest.mark.parametrize("limit", [{"seconds": 0.05}, {"most": 0}, {"output_tokens": 2}])
+async def test_reading_on_has_its_bounds(relayed, limit):
+    async def endlessly(send):
+        await send(created())
+        for number in range(10_000):
+            await send(delta(number))
+            await asyncio.sleep(0.002)
+
+    drains = Drains(**({"seconds": 5, "output_tokens": 2000, "most": 64} | limit))
+    record = await relayed(endlessly, Listener(leaves_after=2), drains)
+    assert (record["state"], record["usage_source"], record["flags"]) == ("settled", "estimated", ["client_gone"])
+    assert record["input_tokens"] == 100
+    assert 0 < record["output_tokens"] < 200
+
+
+async def test_a_client_that_leaves_while_the_end_is_written_changes_nothing(meter, books):
+    client = Listener()
+    async with Upstream(saying(*STREAM)) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        await meter.hold(hold)
+        with books.locked():
+            task = asyncio.create_task(stage.play(client, hold))
+            await until(books.is_blocked)  # the hold comes again
+            client.leave()
+        await task
+        await stage.close()
+    assert books.record(hold)["cost_nano_usd"] == EXACT
+    assert stage.drains.running == 0
+
+
+# The task is cancelled
+
+
+@pytest.mark.parametrize("client_stays", [True, False])
+async def test_whatever_is_cancelled_wherever_nothing_stays_held(meter, books, client_stays):
+    """F27: at each of the task's awaits in turn, until there are none left."""
+    async with Upstream(saying(*STREAM, DONE)) as upstream:
+        stage = Stage(meter, books, upstream)
+        for number in range(200):
+            hold, client, asked = books.hold(), Listener(leaves_after=None if client_stays else 2), len(upstream.asked)
+            task = asyncio.create_task(cancelled_at(number, stage.play(client, hold)))
+            await asyncio.wait([task])
+            await asyncio.wait_for(meter._idle.wait(), 5)
+            record = books.record(hold)
+            if completed() in client.pieces:
+                assert ends(record)[::2] == ("settled", EXACT)
+            elif client.received:
+                assert record["state"] == "settled"
+                assert record["cost_nano_usd"] >= 100_000
+            assert record is None or record["state"] in {"void", "settled"}
+            if len(upstream.asked) > asked:
+                assert record["state"] == "settled"
+            if not task.cancelled() and not task.result():
+                break
+        assert number > 8
+        assert stage.drains.running == 0
+        assert "pending" not in books.states()
+        await stage.close()
+
+
+async def test_an_ending_that_was_read_counts_though_the_server_stops(meter, books):
+    """The client does not take what came before the ending, so the ending was read and is not settled yet."""
+    client = Listener()
+    async with Upstream(saying(created(), delta(1) + completed()), closes=False) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        task = asyncio.create_task(stage.play(client, hold))
+        await until(lambda: client.pieces)
+        client.takes.clear()
+        await client.waits.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.wait_for(meter._idle.wait(), 5)
+        await stage.close()
+    assert ends(books.record(hold)) == ("settled", "reported", EXACT)
+    assert books.record(hold)["flags"] == []
+
+
+async def test_a_stream_that_the_server_stops_ends_visibly(meter, books):
+    client = Listener()
+    async with Upstream(saying(created(), delta(1)), closes=False) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        task = asyncio.create_task(stage.play(client, hold))
+        await until(lambda: len(client.pieces) >= 2)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.wait_for(meter._idle.wait(), 5)
+        await asyncio.wait_for(upstream.finished.wait(), 5)  # it was told to stop
+        await stage.close()
+    assert b"server_shutdown" in client.received
+    assert client.ended
+    assert (books.record(hold)["flags"], books.record(hold)["output_tokens"]) == (["cancelled"], 1)
+
+
+async def test_a_fault_of_ours_in_the_middle_ends_the_record(meter, books, monkeypatch):
+    client = Listener()
+
+    async def fail(data):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(client, "send", fail)
+    async with Upstream(saying(*STREAM)) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        with pytest.raises(ZeroDivisionError):
+            await stage.play(client, hold)
+        await asyncio.wait_for(meter._idle.wait(), 5)
+        await stage.close()
+    assert books.record(hold)["state"] == "settled"
+
+
+async def test_an_upstream_that_is_away_leaves_a_void_record(meter, books):
+    upstream = Upstream(saying())
+    async with upstream:
+        pass
+    stage, hold = Stage(meter, books, upstream), books.hold()
+    with pytest.raises(UpstreamFailed):
+        await stage.play(Listener(), hold)
+    assert books.state(hold) == "void"

@@ -1,0 +1,112 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.wire.references import references_of
+from gateway.wire.request import InvalidRequest, parse_create, with_model
+
+
+def request(**fields):
+    return json.dumps({"model": "gpt-4.1", "input": "hi", **fields}).encode()
+
+
+def refusal(body):
+    with pytest.raises(InvalidRequest) as caught:
+        parse_create(body)
+    return caught.value
+
+
+def test_what_we_read_is_read_and_unknown_fields_are_no_matter():
+    asked = parse_create(request(stream=True, max_output_tokens=64, service_tier="flex", new_field={"a": [1.5]}))
+    assert (asked.model, asked.stream, asked.max_output_tokens, asked.service_tier) == ("gpt-4.1", True, 64, "flex")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b'{"model":"m"} x', b"\xff", b'{"model":"\xff"}', rb'{"model":"\ud800"}', b'{"a":NaN}',
+     b'{"model":"m","input":' + b"[" * 10**5],
+)  # fmt: skip
+def test_what_is_no_json_is_refused_in_openais_words(body):
+    assert refusal(body).message.startswith("We could not parse the JSON body of your request.")
+
+
+@pytest.mark.parametrize("body", [b"[]", b"12", b"null", b'"model"'])
+def test_a_body_that_is_no_object_is_refused(body):
+    assert refusal(body).message.startswith("The body of your request must be a JSON object.")
+
+
+def test_a_missing_model_is_named():
+    error = refusal(b"{}")
+    assert (error.param, error.code) == ("model", "missing_required_parameter")
+
+
+@pytest.mark.parametrize(
+    ("param", "value", "code"),
+    [
+        ("model", 7, "invalid_type"), ("model", None, "invalid_type"), ("model", "", "invalid_value"),
+        ("model", "m" * 201, "invalid_value"), ("model", "a\0b", "invalid_value"), ("model", "a\n", "invalid_value"),
+        ("stream", "true", "invalid_type"), ("stream", 1, "invalid_type"), ("background", "no", "invalid_type"),
+        ("max_output_tokens", "9", "invalid_type"), ("max_output_tokens", 10**26, "invalid_value"),
+        ("service_tier", "\0", "invalid_value"), ("service_tier", {}, "invalid_type"),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_wrong_is_named(param, value, code):
+    error = refusal(request(**{param: value}))
+    assert (error.param, error.code) == (param, code)
+    assert error.message.startswith(f"Invalid value for '{param}': expected")
+
+
+@given(st.binary(max_size=40))
+def test_any_body_is_a_request_or_refused(body):
+    for attempt in (body, b'{"model":"m","x":' + body + b"}", b'{"x' + body + b'":1,"model":"m"}'):
+        try:
+            parse_create(attempt)
+        except InvalidRequest:
+            continue
+        with_model(attempt, "other")
+
+
+def test_another_model_is_written_and_not_a_byte_beside():
+    body = '{ "input" : "model\\": 你" , "model":\t"gpt-4.1" ,"tools":[{"model":"x"}]}'.encode()
+    assert with_model(body, 'a"b') == body.replace(b'"gpt-4.1"', rb'"a\"b"')
+
+
+# References to stored objects
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"previous_response_id": "resp_1"}, ["previous_response_id"]),
+        ({"conversation": {"id": "conv_1"}, "prompt": {"id": "p"}}, ["conversation", "prompt"]),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, ["input[0].id"]),
+        ({"input": [{"id": "msg_1"}, {"id": "rs_1", "type": None}]}, ["input[0].id", "input[1].id"]),
+        ({"input": [{"type": "image_generation_call", "id": "ig_1", "status": "completed"}]}, ["input[0].id"]),
+        ({"input": [{"type": "message", "content": [{}, {"file_id": "file_1"}]}]}, ["input[0].content[1].file_id"]),
+        ({"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]}, ["input[0].output[0].file_id"]),
+        ({"tools": [{}, {"vector_store_ids": ["vs_1"]}]}, ["tools[1].vector_store_ids"]),
+        ({"tools": [{"container": "cntr_1"}]}, ["tools[0].container"]),
+        ({"tools": [{"container": {"file_ids": ["f"]}}]}, ["tools[0].container.file_ids"]),
+        ({"tools": [{"environment": {"container_id": "c"}}]}, ["tools[0].environment.container_id"]),
+        ({"tools": [{"input_image_mask": {"file_id": "f"}}]}, ["tools[0].input_image_mask.file_id"]),
+        ({"tools": [{"connector_id": "c"}]}, ["tools[0].connector_id"]),
+    ],
+)  # fmt: skip
+def test_what_names_a_stored_object_is_found(fields, named):
+    assert list(references_of(parse_create(request(**fields)))) == named
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {}, {"input": "resp_1"}, {"previous_response_id": None, "conversation": None},
+        {"input": [{"id": "msg_1", "type": "message", "content": "by a client"}, "x", None, [1]]},
+        {"input": [{"type": "function_call_output", "call_id": "call_1", "output": "file_id"}]},
+        {"tools": [{"container": {"type": "auto"}, "vector_store_ids": []}, "x",
+         {"parameters": {"container_id": "c"}}]},
+    ],
+)  # fmt: skip
+def test_what_names_none_is_let_through(fields):
+    assert list(references_of(parse_create(request(**fields)))) == []
