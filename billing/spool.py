@@ -81,7 +81,10 @@ class Spool:
 
     def append(self, kind: Kind, record_id: UUID, payload: bytes) -> None:
         """Kept when it returns. SpoolFailed: it is not."""
-        self.append_many(((kind, record_id, payload),))
+        key = record_id.bytes
+        record = self._encode(kind, key, payload)
+        self._write(record)
+        self._remember(kind, key, record)
 
     def append_many(self, records: Iterable[tuple[Kind, UUID, bytes]]) -> None:
         """All in one write(), in this order. SpoolFailed: none is kept. ValueError: larger than a segment."""
@@ -89,16 +92,8 @@ class Spool:
             (kind, key := record_id.bytes, self._encode(kind, key, payload)) for kind, record_id, payload in records
         ]
         self._write(b"".join([record for _, _, record in encoded]))
-        current = self._disk.current
         for kind, key, record in encoded:
-            request = self._requests.get(key)
-            if request is None:
-                request = self._requests[key] = _Request(current)
-                current.unfinished.add(key)
-            if kind is Kind.PROGRESS:
-                request.progress = record
-            else:
-                request.records.append(record)
+            self._remember(kind, key, record)
 
     def acknowledge(self, *record_ids: UUID) -> None:
         """These are settled: nobody needs their records. Never fails: a mark that is not kept is a replay in vain."""
@@ -149,6 +144,17 @@ class Spool:
     def _encode(self, kind: Kind, key: bytes, payload: bytes) -> bytes:
         self._sequence += 1
         return encode(self._seed, self._sequence, kind, key, payload)
+
+    def _remember(self, kind: Kind, key: bytes, record: bytes) -> None:
+        """What was just written, to the current segment."""
+        request = self._requests.get(key)
+        if request is None:
+            request = self._requests[key] = _Request(self._disk.current)
+            request.first.unfinished.add(key)
+        if kind is Kind.PROGRESS:
+            request.progress = record
+        else:
+            request.records.append(record)
 
     def _write(self, data: bytes) -> None:
         if self._is_closed:

@@ -8,9 +8,9 @@ makes look like a record, is none. The sequence tells a record's copy from anoth
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
+from typing import NamedTuple
 from uuid import UUID
 from zlib import crc32
 
@@ -34,8 +34,7 @@ class Kind(IntEnum):
 KINDS = {int(kind): kind for kind in Kind}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A record as it is read back."""
 
     sequence: int
@@ -44,8 +43,7 @@ class Entry:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(NamedTuple):
     """Bytes that are no record. `torn`: none follows in this segment, as a crash leaves it; else some were ruined."""
 
     offset: int
@@ -78,8 +76,8 @@ def read(segment: bytes, seed: int) -> Iterator[Entry | Damage]:
         begin, offset = offset, _next_record(segment, offset + 1, seed)
         if offset < len(segment):
             yield Damage(begin, offset - begin, torn=False)
-        elif unread := segment[begin:].rstrip(b"\0"):
-            yield Damage(begin, len(unread), torn=True)
+        elif (rest := segment[begin:]) != bytes(len(rest)):
+            yield Damage(begin, len(rest.rstrip(b"\0")), torn=True)
 
 
 def _next_record(segment: bytes, offset: int, seed: int) -> int:

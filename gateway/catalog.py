@@ -7,7 +7,7 @@ from uuid import UUID
 
 from accounts.patterns import matches_any, most_specific
 from billing.price_list import ListedPrice, PriceList
-from gateway.upstream.addresses import Origin
+from gateway.addresses import Origin
 
 MOST_REMEMBERED = 4096
 

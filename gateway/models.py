@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import models
 
 from gateway import sealing
-from gateway.upstream.addresses import ForbiddenAddress, origin_of
+from gateway.addresses import ForbiddenAddress, origin_of
 
 
 class Endpoint(models.TextChoices):

@@ -9,8 +9,8 @@ from uuid import UUID
 from accounts.authentication import KeyFacts
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import TokenPrice
+from gateway.addresses import ForbiddenAddress, origin_of
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
-from gateway.upstream.addresses import ForbiddenAddress, origin_of
 
 logger = logging.getLogger(__name__)
 

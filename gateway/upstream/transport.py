@@ -12,7 +12,7 @@ from typing import cast
 
 import httpx
 
-from gateway.upstream.addresses import ForbiddenAddress, Origin, origin_of, resolve
+from gateway.addresses import ForbiddenAddress, Origin, origin_of, resolve
 from gateway.upstream.connection import Connection
 
 IDLE_SECONDS = 30.0  # less than the upstreams' own, so that a connection is rarely closed under a request

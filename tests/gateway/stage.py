@@ -8,8 +8,8 @@ import types
 
 from billing.pricing import TokenPrice
 from billing.record import Admitted
+from gateway.addresses import origin_of
 from gateway.catalog import RouteFacts, UpstreamFacts
-from gateway.upstream.addresses import origin_of
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Drains, Relay
@@ -71,7 +71,8 @@ class Upstream:
             await writer.drain()
             self.sent_bytes += len(data)
 
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer.transport):
+        over = (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
+        with contextlib.suppress(*over), contextlib.closing(writer.transport):
             head = await reader.readuntil(b"\r\n\r\n")
             self.asked.append(head)
             await send(b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\nconnection: close\r\n\r\n" % self._kind)

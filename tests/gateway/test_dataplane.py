@@ -263,13 +263,14 @@ async def test_a_request_that_the_stopping_server_cuts_off_is_told_to_come_again
     assert called.answer[1]["retry-after"]
 
 
-async def test_a_server_that_says_the_client_is_gone_is_believed(data_plane):
+async def test_a_server_that_says_the_client_is_gone_is_believed(data_plane, caplog):
     def refuse(message):
         raise OSError
 
     called = Called("/answers", send=refuse)
     await data_plane(called.scope, called.receive, called.send)
     assert called.sent == []
+    assert caplog.text == ""
 
 
 async def test_who_left_is_told_of_once_and_sent_nothing_more():

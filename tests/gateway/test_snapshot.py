@@ -200,19 +200,20 @@ async def test_the_databases_clock_is_known_before_the_first_request(pool, monke
 # When keys were last used
 
 
+async def last_use(pool, tenant):
+    columns = "last_used_address, last_used_agent, last_used_at"
+    async with pool.connection() as connection:
+        rows = await connection.execute(f"SELECT {columns} FROM accounts_apikey WHERE id = %s", [tenant.key.id])
+        return await rows.fetchone()
+
+
 async def test_last_uses_are_written_and_raise_no_revision(pool, tenant):
     use = KeyUse(pool, 60)
     before = await asyncio.to_thread(_revision)
     use.used(tenant.key.id, "192.0.2.1", "agent\0/1")
     use.start()
     await use.close()
-    async with pool.connection() as connection:
-        row = await (
-            await connection.execute(
-                "SELECT last_used_address, last_used_agent, last_used_at FROM accounts_apikey WHERE id = %s",
-                [tenant.key.id],
-            )
-        ).fetchone()
+    row = await last_use(pool, tenant)
     assert row[:2] == ("192.0.2.1", "agent/1")
     assert row[2] is not None
     assert await asyncio.to_thread(_revision) == before
@@ -240,7 +241,7 @@ async def test_uses_that_could_not_be_written_are_written_later(tenant, pool, ca
         await away.close()
     use._pool = pool
     await use._flush()
-    assert use._uses == {}
+    assert (await last_use(pool, tenant))[0] == "192.0.2.9"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import ssl
 
 import httpx
 
-from gateway.upstream.addresses import Origin
+from gateway.addresses import Origin
 
 
 @contextlib.asynccontextmanager

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from gateway.addresses import Origin
 from gateway.local.simulator import Simulator
 from gateway.upstream import transport as transport_module
-from gateway.upstream.addresses import Origin
 from gateway.upstream.connection import MOST_HEADER_BYTES
 from gateway.upstream.transport import UpstreamTransport
 from tests.gateway.upstream.sockets import answering, ask, listening, ok, read_request, request_to

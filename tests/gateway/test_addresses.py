@@ -3,7 +3,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from gateway.upstream.addresses import ForbiddenAddress, Origin, is_public, origin_of, resolve
+from gateway.addresses import ForbiddenAddress, Origin, is_public, origin_of, resolve
 
 PUBLIC = ["8.8.8.8", "1.1.1.1", "104.18.7.192", "172.15.0.1", "172.32.0.1", "100.63.0.1", "169.253.0.1", "198.20.0.1",
           "2606:4700::6810:1", "2a00:1450:4001::200e", "2001:4860:4860::8888"]  # fmt: skip
