@@ -111,6 +111,14 @@ class Listener:
     def received(self):
         return b"".join(self.pieces)
 
+    async def takes_one(self):
+        """Waits for a piece and takes it, and no other."""
+        await self.waits.wait()
+        self.waits.clear()
+        self.takes.set()
+        await asyncio.sleep(0)
+        self.takes.clear()
+
     def when_gone(self, act):
         self._act = act
         if self._leaves_after == 0:
