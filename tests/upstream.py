@@ -27,7 +27,8 @@ class UpstreamThread:
         self._loop.close()
 
     def sent(self, request_id):
-        """The exact bytes of the body it sent for a request."""
+        """The exact bytes of the body it sent for a request, kept once the last of them has left."""
+        self.ended(request_id)
         return bytes(self._simulator.sent.find(request_id))
 
     def ended(self, request_id):

@@ -172,9 +172,13 @@ class Stage:
         await self._transport.aclose()
 
 
-@types.coroutine
-def cancelled_at(number, coroutine):
+async def cancelled_at(number, coroutine):
     """Runs `coroutine`; where it waits for the `number`-th time, its task is cancelled. True where it was."""
+    return await _cancelled_at(number, coroutine)
+
+
+@types.coroutine
+def _cancelled_at(number, coroutine):
     waits = 0
     try:
         waited_for = coroutine.send(None)

@@ -657,6 +657,10 @@ def authority(tmp_path_factory):
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(name).public_key(public_key)
         builder = builder.serial_number(x509.random_serial_number())
         builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+        known = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+        builder = builder.add_extension(known, critical=False)  # Python 3.13 asks for both
+        own = x509.SubjectKeyIdentifier.from_public_key(public_key)
+        builder = builder.add_extension(own, critical=False)
         for extension in extensions:
             builder = builder.add_extension(extension, critical=True)
         return builder.sign(key, hashes.SHA256())
