@@ -39,7 +39,8 @@ def resume(modeladmin: admin.ModelAdmin, request: HttpRequest, queryset: QuerySe
 def suspension(one: Organization | Project) -> SafeString:
     if one.suspended_at is None:
         return format_html('<span class="{}">{}</span>', "good", "Active")
-    return format_html('<span class="bad">Suspended since {:%Y-%m-%d %H:%M}</span>', one.suspended_at)
+    # format_html makes its arguments text before it formats them, so a datetime has to come formatted.
+    return format_html('<span class="bad">Suspended since {}</span>', f"{one.suspended_at:%Y-%m-%d %H:%M}")
 
 
 class MembershipInline(admin.TabularInline):

@@ -323,6 +323,7 @@ def test_an_organization_is_suspended_and_resumed(admin_client, db):
     organization.refresh_from_db()
     assert organization.suspended_at is not None
     assert "Suspended" in admin_client.get(LIST, {"q": key.hint}).content.decode()
+    assert f"Suspended since {organization.suspended_at:%Y-%m-%d}" in admin_client.get(url).content.decode()
 
     admin_client.post(url, {"action": "resume", "_selected_action": str(organization.pk)})
     organization.refresh_from_db()

@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
-from accounts.models import User
+from accounts.models import APIKey, Organization, Project, User
 from billing.models import Price, UsageRecord
 from billing.pricing import usd_per_million
 from gateway import sealing
@@ -56,6 +56,11 @@ def rows(upstream):
     settled_record(key)
     held_record(key)
     person("ann", organization="acme")
+    stopped, _ = issued_key("stopped")
+    now = datetime.now(UTC)
+    Organization.objects.filter(pk=stopped.project.organization_id).update(suspended_at=now)
+    Project.objects.filter(pk=stopped.project_id).update(suspended_at=now)
+    APIKey.objects.filter(pk=stopped.pk).update(revoked_at=now)
     Model.objects.create(name="mine-*").routes.create(upstream=upstream)
     Price.objects.create(
         model="mine-*", effective_from=datetime(2026, 1, 1, tzinfo=UTC),
