@@ -19,11 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing import abandoned_spool, spool_format
-from billing.abandoned_spool import abandoned, take, unfinished
-from billing.spool import Kind, Spool, SpoolFailed, is_progress_due
-from billing.spool_folder import host_id
-from billing.spool_format import Damage
+from billing.spool import abandoned as abandoned_spool
+from billing.spool import format as spool_format
+from billing.spool.abandoned import abandoned, take, unfinished
+from billing.spool.folder import host_id
+from billing.spool.format import Damage
+from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due
 
 ROOT = Path(__file__).parents[2]
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # many examples, many flushes
@@ -289,7 +290,7 @@ WRITER = """
 import asyncio, os, sys
 from pathlib import Path
 from uuid import UUID
-from billing.spool import Kind, Spool
+from billing.spool.writer import Kind, Spool
 
 async def main():
     spool = Spool(Path(sys.argv[1]), UUID(sys.argv[2]), segment_bytes=1 << 16, max_bytes=1 << 22)
@@ -334,7 +335,7 @@ def test_what_a_killed_process_had_told_is_there(tmp_path, lines):
 REPLAYER = """
 import sys
 from pathlib import Path
-from billing.abandoned_spool import abandoned, take
+from billing.spool.abandoned import abandoned, take
 
 print("ready", flush=True)
 sys.stdin.readline()
@@ -379,7 +380,7 @@ def test_two_replayers_never_replay_the_same_spool(tmp_path):
 THIEF = """
 import sys
 from pathlib import Path
-from billing.abandoned_spool import abandoned, take
+from billing.spool.abandoned import abandoned, take
 
 print("ready", flush=True)
 while not Path(sys.argv[1], "stop").exists():
@@ -682,7 +683,7 @@ REFUSED = """
 import asyncio, resource, sys
 from pathlib import Path
 from uuid import UUID
-from billing.spool import Kind, Spool, SpoolFailed
+from billing.spool.writer import Kind, Spool, SpoolFailed
 
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import UUID
 
-from billing.spool_disk import SpoolDisk, SpoolFailed
-from billing.spool_folder import make_folder, remove_folder, sync_path
-from billing.spool_format import Kind, encode, seed
-from billing.spool_segment import Segment
+from billing.spool.disk import SpoolDisk, SpoolFailed
+from billing.spool.folder import make_folder, remove_folder, sync_path
+from billing.spool.format import Kind, encode, seed
+from billing.spool.segment import Segment
 
 __all__ = ["Kind", "Spool", "SpoolFailed", "is_progress_due"]
 

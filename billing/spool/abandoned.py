@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from uuid import UUID
 
-from billing.spool_folder import process_folders, remove_folder, segment_path, segment_paths, take_folder
-from billing.spool_format import Damage, Entry, Kind, encode, read, seed
+from billing.spool.folder import process_folders, remove_folder, segment_path, segment_paths, take_folder
+from billing.spool.format import Damage, Entry, Kind, encode, read, seed
 
 logger = logging.getLogger(__name__)
 

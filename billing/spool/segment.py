@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from billing.spool_folder import segment_path
+from billing.spool.folder import segment_path
 
 
 class Segment:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from billing.spool_folder import sync_path, try_disk
-from billing.spool_segment import Segment
+from billing.spool.folder import sync_path, try_disk
+from billing.spool.segment import Segment
 
 logger = logging.getLogger(__name__)
 
