@@ -5,12 +5,13 @@ Money is integer nano-USD, prices integer pico-USD per token (billing/pricing.py
 
 import uuid
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models.functions import Now
+from django.db.models import Case, Value, When
+from django.db.models.functions import Coalesce, Concat, Now
 
 from accounts.models import APIKey, Organization, Project, User
 from billing.pricing import TokenPrice
@@ -47,46 +48,118 @@ class Price(models.Model):
         )
 
 
-class UsageRecordQuerySet(models.QuerySet["UsageRecord"]):
-    def visible_to(self, user: User) -> Self:
-        return self if user.is_staff else self.filter(organization__memberships__user=user)
+class Quota(models.Model):
+    """A bound on what an organization, a project or a key may use in each window; hard ones are enforced (money.md).
 
-    def since(self, moment: datetime) -> Self:
-        """Records admitted from that time on."""
-        return self.filter(created_at__gte=moment)
-
-    def unposted(self) -> Self:
-        """Ended and not yet in the rollups."""
-        return self.exclude(state=UsageRecord.State.PENDING).filter(posted_at=None)
-
-
-class UsageRecord(models.Model):
-    """One admitted request, whatever became of it. Written by billing/metering.py alone.
-
-    Its table is partitioned by month of the id (a UUIDv7, the request's own id), so no constraint but the primary key
-    holds over all of it and no foreign key points to it.
+    Its row points to the current window. One is live for each scope, metric and period.
     """
 
-    class State(models.TextChoices):
-        PENDING = "pending"
-        SETTLED = "settled"
-        VOID = "void"
+    class Metric(models.TextChoices):
+        COST = "cost", "cost (USD)"
+        TOKENS = "tokens"
+        REQUESTS = "requests"
 
-    class Source(models.TextChoices):
-        REPORTED = "reported"
-        DRAINED = "drained"
-        ESTIMATED = "estimated"
-        RECOVERED = "recovered"
-        NONE = "none"
+    class Period(models.TextChoices):
+        DAY = "day"
+        MONTH = "month"
+        FOREVER = "forever", "for ever"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="quotas")
+    project = models.ForeignKey(Project, models.PROTECT, null=True, blank=True, related_name="quotas")
+    api_key = models.ForeignKey(APIKey, models.PROTECT, null=True, blank=True, related_name="quotas")
+    scope_id = models.GeneratedField(
+        expression=Coalesce("api_key_id", "project_id", "organization_id"),
+        output_field=models.UUIDField(),
+        db_persist=True,
+    )
+    level = models.GeneratedField(
+        expression=Case(
+            When(api_key_id__isnull=False, then=Value("key")),
+            When(project_id__isnull=False, then=Value("project")),
+            default=Value("organization"),
+        ),
+        output_field=models.CharField(max_length=12),
+        db_persist=True,
+    )
+    metric = models.CharField(max_length=8, choices=Metric)
+    period = models.CharField(max_length=8, choices=Period)
+    limit_amount = models.BigIntegerField(help_text="Nano-USD, tokens or requests.")
+    is_hard = models.BooleanField(default=True, help_text="Refuse what would exceed it; a soft one only counts.")
+    is_credit = models.BooleanField(default=False, editable=False, help_text="Prepaid: the limit is what was granted.")
+    held_as = models.GeneratedField(
+        expression=Concat(
+            Case(When(is_hard=True, then=Value("hard ")), default=Value("soft ")),
+            "metric",
+        ),
+        output_field=models.CharField(max_length=16),
+        db_persist=True,
+    )
+    window_id = models.BigIntegerField(null=True, editable=False)
+    window_ends_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL
+    )
+    retired_at = models.DateTimeField(null=True, blank=True, editable=False)
+
+    class Meta:
+        ordering = ["created_at"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["scope_id", "metric", "period"],
+                condition=models.Q(retired_at=None, is_credit=False),
+                name="one_quota_of_a_kind",
+            ),
+            models.UniqueConstraint(
+                fields=["scope_id"],
+                condition=models.Q(retired_at=None, is_credit=True),
+                name="one_credit_of_an_organization",
+            ),
+            models.CheckConstraint(condition=models.Q(limit_amount__gte=0), name="limit_is_not_negative"),
+        ]
+        indexes = [models.Index(fields=["scope_id"], condition=models.Q(retired_at=None), name="quota_in_force")]
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.period} on {self.api_key or self.project or self.organization}"
+
+
+class QuotaWindow(models.Model):
+    """What was used of a quota from `starts_at` to `ends_at`: posted, and held by open requests (metering.sql)."""
+
+    quota = models.ForeignKey(Quota, models.PROTECT, related_name="windows")
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    metric = models.CharField(max_length=8)
+    is_hard = models.BooleanField()
+    limit_amount = models.BigIntegerField()
+    ceiling = models.BigIntegerField(null=True, help_text="Hard: the limit, or what was used when it was lowered.")
+    posted = models.BigIntegerField(default=0)
+    held = models.BigIntegerField(default=0)
+
+    class Meta:
+        ordering = ["-starts_at"]
+        constraints = [
+            models.UniqueConstraint(fields=["quota", "starts_at"], name="one_window_at_a_time"),
+            models.CheckConstraint(condition=models.Q(posted__gte=0, held__gte=0), name="nothing_is_below_zero"),
+            models.CheckConstraint(
+                condition=models.Q(is_hard=False) | models.Q(ceiling__gte=models.F("posted") + models.F("held")),
+                name="hard_window_is_within_its_ceiling",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quota} from {self.starts_at:%Y-%m-%d %H:%M}"
+
+
+class Admitted(models.Model):
+    """Who asked for what, and what was held for it: what an open request and its record have in common."""
 
     id = models.UUIDField(primary_key=True)
-    state = models.CharField(max_length=8, choices=State, default=State.PENDING)
-    usage_source = models.CharField(max_length=9, choices=Source, default=Source.NONE)
-
     organization = models.ForeignKey(Organization, models.DO_NOTHING, db_constraint=False, db_index=False)
     project = models.ForeignKey(Project, models.DO_NOTHING, db_constraint=False, db_index=False)
     api_key = models.ForeignKey(APIKey, models.DO_NOTHING, db_constraint=False, db_index=False)
-    process_id = models.UUIDField(help_text="The gateway process that answers for it while it is pending.")
+    process_id = models.UUIDField(help_text="The gateway process that answers for it while it is open.")
 
     endpoint = models.CharField(max_length=64)
     model = models.CharField(max_length=200, help_text="As asked for.")
@@ -98,9 +171,73 @@ class UsageRecord(models.Model):
     asked_service_tier = models.CharField(max_length=32, blank=True)
     client_request_id = models.CharField(max_length=128, blank=True)
     retry_count = models.PositiveSmallIntegerField(default=0)
-
-    status = models.PositiveSmallIntegerField(null=True, help_text="Of our answer; empty when the client left before.")
+    request_bytes = models.BigIntegerField()
     response_id = models.CharField(max_length=512, blank=True)
+
+    hold_nano_usd = models.BigIntegerField(help_text="The most it may cost.")
+    hold_tokens = models.BigIntegerField(help_text="The most it may use.")
+    is_bound = models.BooleanField(help_text="Held against a hard cost quota: never charged more than the hold.")
+    window_ids = ArrayField(models.BigIntegerField(), help_text="The windows of all quotas that it counts on.")
+    held_as = ArrayField(models.CharField(max_length=16), help_text="Of what kind each of these is.")
+    held_amounts = ArrayField(models.BigIntegerField(), help_text="What it held of each.")
+    flags = ArrayField(models.CharField(max_length=32), default=list)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        abstract = True
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
+class RecordQuerySet(models.QuerySet[Any]):
+    def visible_to(self, user: User) -> Self:
+        return self if user.is_staff else self.filter(organization__memberships__user=user)
+
+    def since(self, moment: datetime) -> Self:
+        """Admitted from that time on."""
+        return self.filter(created_at__gte=moment)
+
+
+class Hold(Admitted):
+    """An open request: admitted, and not ended yet. Written by billing/metering.py alone."""
+
+    state = "pending"
+    status = first_byte_ms = latency_ms = None  # as a record has them
+
+    progress = models.JSONField(null=True)
+
+    objects = RecordQuerySet.as_manager()
+
+
+class UsageRecordQuerySet(RecordQuerySet):
+    def unposted(self) -> Self:
+        """Not yet in the rollups."""
+        return self.filter(id__in=Unposted.objects.filter(is_adjustment=False).values("record_id"))
+
+
+class UsageRecord(Admitted):
+    """How an admitted request ended, whatever became of it. Never changed; written by billing/metering.py alone.
+
+    Its table is partitioned by month of the id (a UUIDv7, the request's own id), so no constraint but the primary key
+    holds over all of it and no foreign key points to it.
+    """
+
+    class State(models.TextChoices):
+        SETTLED = "settled"
+        VOID = "void"
+
+    class Source(models.TextChoices):
+        REPORTED = "reported"
+        DRAINED = "drained"
+        ESTIMATED = "estimated"
+        RECOVERED = "recovered"
+        NONE = "none"
+
+    state = models.CharField(max_length=8, choices=State)
+    usage_source = models.CharField(max_length=9, choices=Source)
+    status = models.PositiveSmallIntegerField(null=True, help_text="Of our answer; empty when the client left before.")
     served_model = models.CharField(max_length=200, blank=True)
     service_tier = models.CharField(max_length=32, blank=True, help_text="As served.")
     upstream_request_id = models.CharField(max_length=128, blank=True)
@@ -113,23 +250,97 @@ class UsageRecord(models.Model):
     tool_calls = models.JSONField(default=dict)
     reported_usage = models.JSONField(null=True, help_text="As the upstream sent it.")
 
-    hold_nano_usd = models.BigIntegerField()
     cost_nano_usd = models.BigIntegerField(default=0)
     charged_nano_usd = models.BigIntegerField(default=0)
     overage_nano_usd = models.BigIntegerField(default=0)
     lines = models.JSONField(default=list)
-    flags = ArrayField(models.CharField(max_length=32), default=list)
 
-    created_at = models.DateTimeField()
-    ended_at = models.DateTimeField(null=True)
-    posted_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField()
     first_byte_ms = models.IntegerField(null=True)
     latency_ms = models.IntegerField(null=True)
 
     objects = UsageRecordQuerySet.as_manager()
 
+
+class AdjustmentQuerySet(RecordQuerySet):
+    def unposted(self) -> Self:
+        """Not yet in the rollups."""
+        return self.filter(record_id__in=Unposted.objects.filter(is_adjustment=True).values("record_id"))
+
+
+class Adjustment(models.Model):
+    """What the truth about a record's usage changed after it had ended by an estimate. At most one a record.
+
+    Tokens and money are differences to the record, counted in the hour when the truth came.
+    """
+
+    record_id = models.UUIDField(primary_key=True)
+    organization = models.ForeignKey(Organization, models.PROTECT)
+    project = models.ForeignKey(Project, models.PROTECT)
+    api_key = models.ForeignKey(APIKey, models.PROTECT)
+    model = models.CharField(max_length=200)
+    upstream_id = models.UUIDField()
+    usage_source = models.CharField(max_length=9)
+    response_id = models.CharField(max_length=512, blank=True)
+    served_model = models.CharField(max_length=200, blank=True)
+    service_tier = models.CharField(max_length=32, blank=True)
+    requests = models.IntegerField(help_text="1 where a void record turned out to be used.")
+    input_tokens = models.BigIntegerField()
+    cached_tokens = models.BigIntegerField()
+    cache_write_tokens = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    reasoning_tokens = models.BigIntegerField()
+    tool_calls = models.JSONField()
+    reported_usage = models.JSONField(null=True)
+    cost_nano_usd = models.BigIntegerField()
+    charged_nano_usd = models.BigIntegerField()
+    overage_nano_usd = models.BigIntegerField()
+    window_ids = ArrayField(models.BigIntegerField())
+    posted_amounts = ArrayField(models.BigIntegerField(), help_text="What it changed on each window.")
+    lines = models.JSONField(help_text="The whole bill, as it would have been.")
+    flags = ArrayField(models.CharField(max_length=32), default=list)
+    created_at = models.DateTimeField()
+
+    objects = AdjustmentQuerySet.as_manager()
+
     class Meta:
-        ordering = ["-id"]
+        ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(cost_nano_usd=models.F("charged_nano_usd") + models.F("overage_nano_usd")),
+                name="adjustment_is_charged_or_overage",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"Adjustment of {self.record_id}"
+
+
+class Unposted(models.Model):
+    """A record or adjustment that is not in the rollups and the ledger yet."""
+
+    pk = models.CompositePrimaryKey("record_id", "is_adjustment")
+    record_id = models.UUIDField()
+    is_adjustment = models.BooleanField(default=False)
+
+    def __str__(self) -> str:
+        return str(self.record_id)
+
+
+class Process(models.Model):
+    """A gateway process, alive as long as its heartbeat is young."""
+
+    id = models.UUIDField(primary_key=True)
+    host_id = models.UUIDField(help_text="The host, by the id kept in its SPOOL_DIR.")
+    started_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    stopped_at = models.DateTimeField(null=True, help_text="When nothing of it was left open.")
+    seen_heartbeat_at = models.DateTimeField(null=True, help_text="The heartbeat that the reaper saw last,")
+    seen_at = models.DateTimeField(null=True, help_text="and when it first saw just that one.")
+
+    class Meta:
+        verbose_name_plural = "processes"
+        ordering = ["-started_at"]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -186,16 +397,22 @@ class LedgerEntry(models.Model):
     class Account(models.TextChoices):
         ORGANIZATION = "organization", "what an organization has"
         REVENUE = "revenue", "what was earned"
+        FUNDS = "funds", "what was paid in"
 
     class Kind(models.TextChoices):
+        GRANT = "grant"
         CHARGE = "charge"
+        ADJUSTMENT = "adjustment"
+        REFUND = "refund"
 
     posting_id = models.UUIDField(db_index=True)
     kind = models.CharField(max_length=16, choices=Kind)
     account = models.CharField(max_length=16, choices=Account)
     organization = models.ForeignKey(Organization, models.PROTECT)
-    hour = models.DateTimeField(help_text="The bucket whose records it sums up.")
+    hour = models.DateTimeField(null=True, help_text="Charges, adjustments: the bucket whose records it sums up.")
     amount_nano_usd = models.BigIntegerField()
+    reason = models.TextField(blank=True)
+    actor = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.PROTECT)
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -87,3 +87,8 @@ def usd_per_million(pico: int) -> Decimal:
 def usd(nano: int) -> Decimal:
     """USD, exact, 9 decimals at the most."""
     return Decimal(nano) / NANO_PER_USD
+
+
+def figure(metric: str, amount: int) -> str:
+    """An amount of a quota's metric as people read it: exact."""
+    return f"${usd(amount).normalize():f}" if metric == "cost" else f"{amount:,} {metric}"

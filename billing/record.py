@@ -28,17 +28,18 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     asked_service_tier: str
     client_request_id: str
     retry_count: int
+    request_bytes: int
     hold_nano_usd: int
+    hold_tokens: int
     flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose hold is durable, and what its end is reckoned by: the price held, the size of what was asked."""
+    """A request whose hold is durable, and the price that was held, by which its end is reckoned."""
 
     hold: Hold
     price: TokenPrice | None
-    request_bytes: int
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -69,12 +70,33 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     tool_calls: dict[str, int] = msgspec.field(default_factory=dict)
     reported_usage: Any = None
     cost_nano_usd: int = 0
-    charged_nano_usd: int = 0
-    overage_nano_usd: int = 0
     lines: tuple[Line, ...] = ()
     flags: tuple[str, ...] = ()
     first_byte_ms: int | None = None
     latency_ms: int | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """By what an upstream knows the answer that it has begun."""
+
+    response_id: str
+    upstream_id: UUID
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known so far of an open request, for whoever has to end it should this process not live to do so."""
+
+    id: UUID
+    response_id: str = ""
+    progress: "Seen"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """How much of an answer has come."""
+
+    delta_events: int = 0
+    service_tier: str = ""
+    model: str = ""
 
 
 def void(record_id: UUID, status: int | None, flags: tuple[str, ...] = ()) -> Settlement:

@@ -53,15 +53,21 @@ def admission_of(
         asked_service_tier=(call.service_tier or "")[:32],
         client_request_id=caller.client_request_id if PRINTABLE.fullmatch(caller.client_request_id) else "",
         retry_count=int(caller.retry_count) if caller.retry_count.isdecimal() and len(caller.retry_count) < 4 else 0,
+        request_bytes=request_bytes,
         hold_nano_usd=_most_it_may_cost(call, model, request_bytes, price),
+        hold_tokens=request_bytes + _most_output(call, model),
         flags=() if price else ("unpriced",),
     )
-    return Admitted(hold, price.per_token if price else None, request_bytes), route
+    return Admitted(hold, price.per_token if price else None), route
 
 
 def _most_it_may_cost(call: CreateRequest, model: ModelFacts, request_bytes: int, price: ListedPrice | None) -> int:
     """Nano-USD. A token is at least a byte of the body; output is bound by the request or else by the model."""
     if price is None:
         return 0
-    output = call.max_output_tokens if call.max_output_tokens and call.max_output_tokens > 0 else None
-    return upper_bound(request_bytes, output or model.max_output_tokens, price.per_token)
+    return upper_bound(request_bytes, _most_output(call, model), price.per_token)
+
+
+def _most_output(call: CreateRequest, model: ModelFacts) -> int:
+    stated = call.max_output_tokens
+    return stated if stated and stated > 0 else model.max_output_tokens

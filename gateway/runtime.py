@@ -8,8 +8,10 @@ from typing import Self
 from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
 
+from billing import faults
 from billing.metering import Meter
 from billing.request_ids import RequestIds
+from billing.spool.writer import Spool
 from gateway.key_use import KeyUse
 from gateway.snapshot import Snapshots
 from gateway.upstream.models_list import ModelLists
@@ -38,8 +40,10 @@ class Runtime:
             poll_seconds=settings.REVISION_POLL_SECONDS, max_age_seconds=settings.SNAPSHOT_MAX_AGE_SECONDS,
         )  # fmt: skip
         self.meter = Meter(
-            settings.DATABASE_URL, hold_seconds=settings.HOLD_SECONDS, settle_seconds=settings.SETTLE_SECONDS
-        )
+            settings.DATABASE_URL, Spool(settings.SPOOL_DIR, self.process_id, max_bytes=settings.SPOOL_BYTES),
+            hold_seconds=settings.HOLD_SECONDS, settle_seconds=settings.SETTLE_SECONDS,
+            progress_seconds=settings.PROGRESS_SECONDS,
+        )  # fmt: skip
         self.key_use = KeyUse(self.pool, settings.KEY_USE_FLUSH_SECONDS)
         self.transport = UpstreamTransport(
             connect_seconds=settings.UPSTREAM_CONNECT_SECONDS,
@@ -50,6 +54,7 @@ class Runtime:
         self.drains = Drains(settings.DRAIN_SECONDS, settings.DRAIN_OUTPUT_TOKENS, settings.DRAIN_STREAMS)
 
     async def start(self) -> Self:
+        faults.arm(settings.FAULTS)
         await self.pool.open()
         await self.snapshots.start()
         self.meter.start()

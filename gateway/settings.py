@@ -29,6 +29,7 @@ DATABASE_URL = env.database_url(embedded.database_url(TOLLGATE_VAR))
 DATABASES = {"default": {**env.database(DATABASE_URL), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
 REDIS_URL = env.redis_url("REDIS_URL", embedded.redis_url(TOLLGATE_VAR))
 BROKER_URL = env.redis_url("BROKER_URL", REDIS_URL)
+SPOOL_DIR = env.path("SPOOL_DIR", TOLLGATE_VAR / "spool")
 
 # Web ------------------------------------------------------------------------------------------------------------------
 PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
@@ -54,8 +55,11 @@ SETTLE_SECONDS = env.seconds("TOLLGATE_SETTLE_SECONDS", 0.25)
 REVISION_POLL_SECONDS = env.seconds("TOLLGATE_REVISION_POLL_SECONDS", 1)
 SNAPSHOT_MAX_AGE_SECONDS = env.seconds("TOLLGATE_SNAPSHOT_MAX_AGE_SECONDS", 60)
 KEY_USE_FLUSH_SECONDS = env.seconds("TOLLGATE_KEY_USE_FLUSH_SECONDS", 10)
+PROGRESS_SECONDS = env.seconds("TOLLGATE_PROGRESS_SECONDS", 10)
+SPOOL_BYTES = env.number("TOLLGATE_SPOOL_BYTES", 1 << 30, least=64 << 20)
 POSTING_SECONDS = env.seconds("TOLLGATE_POSTING_SECONDS", 10)
 KEY_ROTATION_GRACE_HOURS = env.number("TOLLGATE_KEY_ROTATION_GRACE_HOURS", 24, least=0)
+FAULTS = env.faults("TOLLGATE_FAULTS")
 LOG_LEVEL = env.choice("TOLLGATE_LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 env.refuse_unknown()
 

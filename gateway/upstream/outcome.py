@@ -11,7 +11,8 @@ import msgspec
 from billing.estimation import estimated_usage
 from billing.metering import Meter
 from billing.pricing import cost, price_lines
-from billing.record import Admitted, Settlement, kept_lines, token_columns
+from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
+from billing.refusals import BillingUnavailable
 from billing.tokens import TokenUsage
 from gateway.upstream.failures import UpstreamFailed
 from gateway.wire.tap import Reading
@@ -32,6 +33,21 @@ class Outcome:
         self.status: int | None = None  # of our answer; None as long as the client got none
         self.first_byte_ms: int | None = None
         self.upstream_request_id = ""
+
+    async def dispatch(self) -> None:
+        """It goes upstream now. BillingUnavailable where that cannot be kept: it must not, and its hold is released."""
+        try:
+            self._meter.dispatched(self._admitted.hold.id)
+        except BillingUnavailable:
+            await self._settle(self._void(NOTHING_READ))
+            raise
+
+    def watched(self, reading: Reading, delta_events: int) -> None:
+        """What is known of the answer so far, kept in case that this process does not see its end."""
+        hold = self._admitted.hold
+        if reading.response_id:
+            self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
+        self._meter.seen(hold.id, reading.service_tier, reading.model, delta_events)
 
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
@@ -84,18 +100,16 @@ class Outcome:
     def _estimated(self, reading: Reading, delta_events: int, flag: str) -> Settlement:
         usage = reading.usage  # chat chunks may report as they go
         if usage is None:
-            usage = estimated_usage(request_bytes=self._admitted.request_bytes, delta_events=delta_events)
+            usage = estimated_usage(request_bytes=self._admitted.hold.request_bytes, delta_events=delta_events)
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
         lines = price_lines(usage, self._admitted.price) if self._admitted.price else ()
-        nano_usd = cost(lines)
         return msgspec.structs.replace(
             self._ended(reading, "settled", source, (*flags, "absurd_usage") if reading.absurd else flags),
             tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
             reported_usage=_kept_usage(reading.reported_usage),
-            cost_nano_usd=nano_usd,
-            charged_nano_usd=nano_usd,
+            cost_nano_usd=cost(lines),
             lines=kept_lines(lines),
             **token_columns(usage),
         )

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from billing import faults
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.failures import Broken, Failing, UpstreamFailed
 from gateway.upstream.outcome import Outcome
@@ -71,7 +72,9 @@ class Relay:
         try:
             async with self._deadline:
                 client.when_gone(self._drain)
+                await self._outcome.dispatch()
                 self._exchange = await begin()
+                faults.reach("answer.begun")
                 await self._pass_on(self._exchange, client)
         except TimeoutError:
             await self._cut(client)
@@ -100,6 +103,7 @@ class Relay:
         reading = read_answer(body)
         if reading is None:
             raise Failing("the answer is no JSON object")
+        faults.reach("ending.read")
         if not client.is_gone:
             self._outcome.answer_begins(200)
         await self._outcome.ended(reading, delta_events=0, drained=client.is_gone)
@@ -107,6 +111,7 @@ class Relay:
         length = (b"content-length", b"%d" % len(body))
         await client.start(200, [*_passed_on(exchange), (b"content-type", b"application/json"), length])
         await client.end(body)
+        faults.reach("ending.sent")
 
     async def _pass_stream(self, exchange: Exchange, client: Client) -> None:
         while (block := await self._next_block(exchange)) is not None:
@@ -149,13 +154,17 @@ class Relay:
         if self._tap.has_chat_usage(block):
             block, ending = events_with_responses_keys(block, ending)
         if ending is None:
+            self._outcome.watched(self._tap.reading, self._tap.delta_events)
             await client.send(block)
+            faults.reach("event.passed")
             return
+        faults.reach("ending.read")
         if ending:
             await client.send(block[:ending])
         reading, delta_events = self._tap.reading, self._tap.delta_events
         await self._outcome.ended(reading, delta_events=delta_events, drained=client.is_gone)
         await client.send(block[ending:])
+        faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
 
     # Other ways out ----------------------------------------------------------------------------------------------
