@@ -7,7 +7,6 @@ from uuid import UUID
 
 from accounts.authentication import KeyFacts
 from billing.price_list import ListedPrice
-from billing.pricing import upper_bound
 from billing.record import Admitted, Hold
 from gateway.catalog import Catalog, ModelFacts, RouteFacts
 from gateway.upstream.routing import first_usable
@@ -56,7 +55,7 @@ def admission_of(
         hold_nano_usd=_most_it_may_cost(call, model, request_bytes, price),
         flags=() if price else ("unpriced",),
     )
-    return Admitted(hold, price.per_token if price else None, request_bytes), route
+    return Admitted(hold, price.sheet if price else None, request_bytes), route
 
 
 def _most_it_may_cost(call: CreateRequest, model: ModelFacts, request_bytes: int, price: ListedPrice | None) -> int:
@@ -64,4 +63,8 @@ def _most_it_may_cost(call: CreateRequest, model: ModelFacts, request_bytes: int
     if price is None:
         return 0
     output = call.max_output_tokens if call.max_output_tokens and call.max_output_tokens > 0 else None
-    return upper_bound(request_bytes, output or model.max_output_tokens, price.per_token)
+    return price.sheet.upper_bound(
+        input_tokens=request_bytes,
+        output_tokens=output or model.max_output_tokens,
+        service_tier=call.service_tier or "",
+    )
