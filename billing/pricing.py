@@ -17,6 +17,7 @@ PICO_PER_CALL_OF_A_DOLLAR_PER_THOUSAND = 1_000_000_000
 NANO_PER_USD = 1_000_000_000
 MOST_USD = 1_000_000
 EXACT = Context(prec=30, traps=[Inexact])  # refuses what it would have to round
+TOKEN_KINDS = ("input", "cached_input", "cache_write", "output", "reasoning")
 DEFAULT_TIER = "default"
 NO_TIER = frozenset({"", "auto"})  # an upstream that says no more has not said which tier it served
 SAME_TIER = {"fast": "priority"}  # what is asked for as the one is served and echoed as the other
@@ -101,6 +102,16 @@ class PriceSheet:
         for tier, above, price in sorted(variants, key=lambda variant: -variant[1]):
             tiers[tier] = (*tiers.get(tier, ()), Bracket(above, price))
         return cls(base, tiers, dict(tools or {}))
+
+    def checked(self) -> "PriceSheet":
+        """Itself; ValueError where what somebody entered is ambiguous or lacks a part."""
+        for tier, brackets in self.tiers.items():
+            limits = [bracket.above_input_tokens for bracket in brackets]
+            if len(set(limits)) < len(limits) or (tier == DEFAULT_TIER and 0 in limits):
+                raise ValueError(f"The tier {tier!r} has two prices for the same requests.")
+            if tier != DEFAULT_TIER and 0 not in limits:
+                raise ValueError(f"The tier {tier!r} has a price for long requests and none for the others.")
+        return self
 
     def has_tier(self, served: str) -> bool:
         """Whether the tier an upstream says it served has prices here, or it said none."""
