@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from accounts.patterns import most_specific
-from billing.pricing import TokenPrice
+from billing.pricing import PriceSheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class ListedPrice:
     id: UUID
     model: str
     effective_from: datetime
-    per_token: TokenPrice
+    sheet: PriceSheet
 
 
 class PriceList:

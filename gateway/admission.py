@@ -7,7 +7,6 @@ from uuid import UUID
 
 from accounts.authentication import KeyFacts
 from billing.price_list import ListedPrice
-from billing.pricing import upper_bound
 from billing.record import Admitted, Hold
 from gateway.catalog import Catalog, ModelFacts, RouteFacts
 from gateway.upstream.routing import first_usable
@@ -58,14 +57,16 @@ def admission_of(
         hold_tokens=request_bytes + _most_output(call, model),
         flags=() if price else ("unpriced",),
     )
-    return Admitted(hold, price.per_token if price else None), route
+    return Admitted(hold, price.sheet if price else None), route
 
 
 def _most_it_may_cost(call: CreateRequest, model: ModelFacts, request_bytes: int, price: ListedPrice | None) -> int:
     """Nano-USD. A token is at least a byte of the body; output is bound by the request or else by the model."""
     if price is None:
         return 0
-    return upper_bound(request_bytes, _most_output(call, model), price.per_token)
+    return price.sheet.upper_bound(
+        input_tokens=request_bytes, output_tokens=_most_output(call, model), service_tier=call.service_tier or ""
+    )
 
 
 def _most_output(call: CreateRequest, model: ModelFacts) -> int:

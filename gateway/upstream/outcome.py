@@ -10,7 +10,7 @@ import msgspec
 
 from billing.estimation import estimated_usage
 from billing.metering import Meter
-from billing.pricing import cost, price_lines
+from billing.pricing import PriceLine, cost
 from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
 from billing.refusals import BillingUnavailable
 from billing.tokens import TokenUsage
@@ -104,15 +104,24 @@ class Outcome:
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
-        lines = price_lines(usage, self._admitted.price) if self._admitted.price else ()
+        lines, unpriced = self._bill(reading, usage)
+        absurd = ("absurd_usage",) if reading.absurd else ()
         return msgspec.structs.replace(
-            self._ended(reading, "settled", source, (*flags, "absurd_usage") if reading.absurd else flags),
+            self._ended(reading, "settled", source, (*flags, *absurd, *unpriced)),
             tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
             reported_usage=_kept_usage(reading.reported_usage),
             cost_nano_usd=cost(lines),
             lines=kept_lines(lines),
             **token_columns(usage),
         )
+
+    def _bill(self, reading: Reading, usage: TokenUsage) -> tuple[tuple[PriceLine, ...], tuple[str, ...]]:
+        """The lines and what they leave out. Before its end an answer names the tier asked for, not the one served."""
+        sheet, served = self._admitted.price, reading.service_tier if reading.ending else ""
+        if sheet is None:
+            return (), ()
+        lines = sheet.lines(usage, service_tier=served, tool_calls=reading.tool_calls)
+        return lines, sheet.flags(service_tier=served, tool_calls=reading.tool_calls)
 
     def _void(self, reading: Reading) -> Settlement:
         return self._ended(reading, "void", "none", ())
