@@ -437,8 +437,9 @@ class Process(models.Model):
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
     stopped_at = models.DateTimeField(null=True, help_text="When nothing of it was left open.")
-    seen_heartbeat_at = models.DateTimeField(null=True, help_text="The heartbeat that the reaper saw last,")
-    seen_at = models.DateTimeField(null=True, help_text="and when it first saw just that one.")
+    looked_at = models.DateTimeField(null=True, help_text="When the reaper last looked,")
+    seen_heartbeat_at = models.DateTimeField(null=True, help_text="which heartbeat it saw,")
+    silent_seconds = models.FloatField(default=0, db_default=0, help_text="and for how long it has been that one.")
 
     class Meta:
         verbose_name_plural = "processes"

@@ -79,6 +79,7 @@ def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog
             )
             for row in models
         },
+        upstreams={upstream.id: upstream for upstream in usable.values()},
         prices=PriceList(map(_price_of, prices)),
     )
 
