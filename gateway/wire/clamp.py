@@ -42,5 +42,7 @@ def clamped(
 
 def affordable_output(left_nano: int, fixed_nano: int, output_pico: int) -> int:
     """Output tokens that fit into what is left: nano-USD, beside what is `fixed` for input and tools; pico a token."""
-    pico = max(0, left_nano - fixed_nano) * PICO_PER_NANO
+    if fixed_nano > left_nano:
+        return 0
+    pico = (left_nano - fixed_nano) * PICO_PER_NANO
     return min(pico // output_pico, MOST_OUTPUT_TOKENS) if output_pico else MOST_OUTPUT_TOKENS
