@@ -54,6 +54,19 @@ def test_a_plain_text_is_bound_by_its_bytes_and_a_little_framing():
     assert (most.output_tokens, most.tool_calls, most.tool_input_tokens, most.uncounted_tokens) == (None, 0, 0, 0)
 
 
+def test_framing_has_tokens_and_no_bytes():
+    body = json.dumps({"model": "m", "input": [{}, {}, {}], "tools": [{"type": "function"}, {"type": "apply_patch"}]})
+    most = bound_of(parse_create(body.encode()), 0, TERMS)
+    assert most.input_tokens == 64 + 3 * 8 + 32 + 2_048
+
+
+@pytest.mark.parametrize(
+    "fields", [{"input": [{"type": ["x"]}]}, {"input": [{"content": [{"type": {}}]}]}, {"tools": [{"type": []}, 7]}]
+)
+def test_a_type_that_is_no_string_is_the_upstreams_to_refuse(fields):
+    assert bound(**fields)[0].input_tokens < WINDOW
+
+
 @pytest.mark.parametrize(
     ("stated", "most"), [(None, None), (4096, 4096), (16, 16), (3, 16), (0, None), (-1, None)]
 )  # fmt: skip
