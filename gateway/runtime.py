@@ -15,6 +15,7 @@ from billing.request_ids import RequestIds
 from billing.spool.folder import host_id
 from billing.spool.writer import Spool
 from billing.upkeep import Intervals, Upkeep
+from gateway.admission import Allowances
 from gateway.key_use import KeyUse
 from gateway.snapshot import Snapshots
 from gateway.upstream.lookup import Lookup
@@ -60,6 +61,9 @@ class Runtime:
             self.process_id, host_id(settings.SPOOL_DIR), self.pool, self.meter,
             Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.sheet_of),
         )  # fmt: skip
+        self.allowances = Allowances(
+            settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS
+        )
         self.drains = Drains(settings.DRAIN_SECONDS, settings.DRAIN_OUTPUT_TOKENS, settings.DRAIN_STREAMS)
 
     async def start(self) -> Self:
