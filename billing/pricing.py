@@ -180,7 +180,7 @@ class PriceSheet:
     def _reachable(self, asked: str, most_input: int) -> list[TokenPrice]:
         """Every price that a request which asks for that tier, with so much input or less, may be billed by."""
         names = {asked, SAME_TIER.get(asked, asked), DEFAULT_TIER} if asked in FIXED_TIERS else self.tiers.keys()
-        brackets = (bracket for name in {*names, DEFAULT_TIER} for bracket in self.tiers.get(name, ()))
+        brackets = (bracket for name in names for bracket in self.tiers.get(name, ()))
         return [self.base, *(bracket.price for bracket in brackets if bracket.holds(most_input))]
 
     def _name(self, tier: str) -> str | None:

@@ -84,6 +84,13 @@ def test_the_bound_is_that_of_the_tiers_which_asking_so_may_lead_to(asked, nano)
     assert sheet.upper_bound(input_tokens=1, output_tokens=0, service_tier=asked) == nano
 
 
+def test_the_bound_has_the_dearest_output_reasoning_or_not():
+    priority, thinking = TokenPrice(1000, 0, 0, 3000), TokenPrice(1000, 0, 0, 2000, reasoning=5000)
+    sheet = PriceSheet.of(TokenPrice(1000, 0, 0, 2000), [("priority", 0, priority), ("ultrafast", 0, thinking)])
+    for asked, nano in (("default", 2), ("priority", 3), ("auto", 5)):
+        assert sheet.upper_bound(input_tokens=0, output_tokens=10, service_tier=asked) == 10 * nano
+
+
 def test_the_bound_looks_only_at_brackets_in_reach():
     sheet = PriceSheet.of(flat(1000), [("default", 100, flat(5000))])
     assert sheet.upper_bound(input_tokens=100, output_tokens=0) == 100
@@ -124,9 +131,19 @@ def test_a_tier_without_a_long_bracket_keeps_its_price():
     assert bill(sheet, TokenUsage(input=101), "priority")[0].price_pico_usd == 5
 
 
+def test_a_tier_for_long_requests_alone_leaves_the_others_to_the_default_one():
+    sheet = PriceSheet.of(flat(1), [("default", 100, flat(2)), ("priority", 200, flat(5))])
+    found = [bill(sheet, TokenUsage(input=read), "priority")[0] for read in (100, 101, 200, 201)]
+    assert [(line.tier, line.price_pico_usd) for line in found] == [
+        ("default", 1), ("default", 2), ("default", 2), ("priority", 5),
+    ]  # fmt: skip
+
+
 def test_calls_are_billed_by_the_tools_name():
-    sheet = PriceSheet.of(flat(0), (), {"web_search": 10**10, "container_4g": 12 * 10**10})
-    lines = bill(sheet, TokenUsage(), web_search_call=3, container_4g=1, file_search_call=2, code_interpreter_call=4)
+    sheet = PriceSheet.of(flat(0), (), {"web_search": 10**10, "container_4g": 12 * 10**10, "mcp": 1})
+    lines = bill(
+        sheet, TokenUsage(), web_search_call=3, container_4g=1, file_search_call=2, code_interpreter_call=4, mcp_call=0
+    )
     assert [(line.kind, line.quantity, line.amount_pico_usd) for line in lines] == [
         ("container_4g", 1, 12 * 10**10), ("web_search", 3, 3 * 10**10),
     ]  # fmt: skip
