@@ -34,7 +34,7 @@ TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
 # Plans stay nested loops over the ids in their order: the order of locks depends on it.
 OPTIONS = "-c plan_cache_mode=force_generic_plan " + " ".join(
-    f"-c {name}=off" for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
+    f"-c {name}=off" for name in ("enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
 )
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
@@ -201,10 +201,10 @@ class Lane:
                 self._tight[hold.organization_id] = time.monotonic()
                 if not waiter.done():
                     waiter.set_exception(refusal)
-            elif waiter.done():  # it was sent, so it is there
-                self._void(hold)
-            else:
+            elif not waiter.done():
                 waiter.set_result(None)
+            elif not is_fulfilled(waiter):  # it was sent, so it is there
+                self._void(hold)
 
     def _is_tight(self, batch: Batch) -> bool:
         """Whether some hold is likely not to fit: then the fast way would be tried in vain."""
