@@ -34,8 +34,8 @@ TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
 # Plans stay nested loops over the ids in their order: the order of locks depends on it.
 PLANS = {
-    "plan_cache_mode": "force_generic_plan", "enable_hashjoin": "off", "enable_mergejoin": "off",
-    "enable_seqscan": "off", "jit": "off",
+    "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
+    "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
 }  # fmt: skip
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in PLANS.items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
@@ -203,10 +203,10 @@ class Lane:
                 self._tight[hold.organization_id] = time.monotonic()
                 if not waiter.done():
                     waiter.set_exception(refusal)
-            elif waiter.done():  # it was sent, so it is there
-                self._void(hold)
-            else:
+            elif not waiter.done():
                 waiter.set_result(None)
+            elif not is_fulfilled(waiter):  # it was sent, so it is there
+                self._void(hold)
 
     def _is_tight(self, batch: Batch) -> bool:
         """Whether some hold is likely not to fit: then the fast way would be tried in vain."""
