@@ -63,6 +63,7 @@ CREATE TABLE billing_usagerecord (
     cache_write_tokens bigint NOT NULL CHECK (cache_write_tokens >= 0),
     output_tokens bigint NOT NULL CHECK (output_tokens >= 0),
     reasoning_tokens bigint NOT NULL CHECK (reasoning_tokens >= 0),
+    delta_events bigint NOT NULL CHECK (delta_events >= 0),
     tool_calls jsonb NOT NULL,
     reported_usage jsonb,
     hold_nano_usd bigint NOT NULL,
