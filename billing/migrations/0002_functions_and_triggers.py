@@ -10,6 +10,7 @@ class Migration(migrations.Migration):
         load("billing/quotas.sql"),
         load("billing/metering.sql"),
         load("billing/posting.sql"),
+        load("billing/rollups.sql"),
         load("billing/ledger.sql"),
         raise_revision_on_change("billing_price"),
         # Not each time that a window is opened: what a gateway knows of quotas is which there are.
