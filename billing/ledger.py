@@ -11,6 +11,7 @@ from django.db.models import Sum
 
 from accounts.models import Organization, User
 from billing import quotas
+from billing.amounts import MOST
 from billing.models import LedgerEntry, Quota
 
 BATCH = 5000
@@ -78,8 +79,8 @@ def make_partitions() -> int:
 
 def _entry(kind: LedgerEntry.Kind, organization: Organization, amount: int, reason: str) -> LedgerEntry:
     """The organization's side of a grant or refund, if it is one."""
-    if amount <= 0:
-        raise ValidationError(f"A {kind} is of more than nothing: give an amount above 0.")
+    if not 0 < amount <= MOST:
+        raise ValidationError(f"A {kind} is of more than nothing, and of USD 1,000,000,000 at most.")
     if not reason.strip():
         raise ValidationError(f"A {kind} needs a reason: say what it is for.")
     account = LedgerEntry.Account.ORGANIZATION
