@@ -30,7 +30,10 @@ class KeyRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """All that is known of a key when it is used. Times are aware; None = never."""
+    """All that is known of a key when it is used. Times are aware; None = never.
+
+    `hard_metrics`: which of cost and tokens a hard quota of the key, its project or its organization bounds.
+    """
 
     id: UUID
     name: str

@@ -10,6 +10,14 @@ from billing.estimation import UNKNOWN, Ratio
 from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
 from billing.tokens import TokenUsage
 
+# What a person should look at: usage that nobody reported, costs that were not charged or could not be told.
+REVIEW_FLAGS = frozenset(
+    {
+        "process_died", "host_lost", "unanswered", "refused", "absurd_usage", "usage_absent", "overage",
+        "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+    }
+)  # fmt: skip
+
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """A request that is about to go upstream, and the most it may cost."""

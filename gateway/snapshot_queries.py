@@ -19,7 +19,10 @@ REVISION = "SELECT value, extract(epoch FROM clock_timestamp()) FROM accounts_re
 
 KEY = """
 SELECT revision.value, k.id, k.name, k.hint, p.id, p.name, o.id, o.name, k.expires_at, k.revoked_at,
-    least(o.suspended_at, p.suspended_at), k.allowed_models, k.allowed_endpoints, k.allowed_networks
+    least(o.suspended_at, p.suspended_at), k.allowed_models, k.allowed_endpoints, k.allowed_networks,
+    ARRAY(SELECT DISTINCT q.metric FROM billing_quota q
+        WHERE q.scope_id = ANY (ARRAY[o.id, p.id, k.id]) AND q.retired_at IS NULL
+            AND q.held_as IN ('hard cost', 'hard tokens'))
 FROM accounts_revision revision
 LEFT JOIN accounts_apikey k ON k.digest = ANY (%s)
 LEFT JOIN accounts_project p ON p.id = k.project_id
@@ -58,6 +61,7 @@ def key_facts_of(row: tuple[Any, ...]) -> KeyFacts:
         allowed_models=tuple(row[10]),
         allowed_endpoints=tuple(row[11]),
         allowed_networks=tuple(ip_network(network) for network in row[12]),
+        hard_metrics=frozenset(row[13]),
     )
 
 
