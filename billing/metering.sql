@@ -214,7 +214,7 @@ $$;
 CREATE OR REPLACE FUNCTION billing_end_exactly(ends json) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     item record;
-    ended record;
+    ended billing_usagerecord;
     outcomes jsonb := '{}';
     ghost record;
 BEGIN
