@@ -45,6 +45,7 @@ class KeyFacts:
     allowed_models: tuple[str, ...] = ()
     allowed_endpoints: tuple[str, ...] = ()
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    hard_metrics: frozenset[str] = frozenset()
 
 
 def check(facts: KeyFacts, *, address: str, endpoint: str, now: datetime) -> Refusal | None:

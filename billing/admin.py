@@ -15,8 +15,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from billing.forms import KINDS, PriceForm
-from billing.models import LedgerEntry, Price, UsageRecord, UsageRollup
+from billing.forms import PriceForm, ToolForm, VariantForm
+from billing.models import LedgerEntry, Price, PriceVariant, ToolPrice, UsageRecord, UsageRollup
+from billing.pricing import TOKEN_KINDS
 from billing.templatetags import figures
 
 
@@ -32,7 +33,8 @@ def figure(field: str, label: str, form: Callable[[Any], str]) -> Callable[[Any]
 
 
 PRICES = tuple(
-    figure(f"{kind}_pico_usd", f"{kind.replace('_', ' ').capitalize()}, $/M", figures.usd_per_million) for kind in KINDS
+    figure(f"{kind}_pico_usd", f"{kind.replace('_', ' ').capitalize()}, $/M", figures.usd_per_million)
+    for kind in TOKEN_KINDS
 )
 INPUT = figure("input_tokens", "Tokens in", figures.count)
 OUTPUT = figure("output_tokens", "Tokens out", figures.count)
@@ -42,9 +44,49 @@ FIRST_BYTE = figure("first_byte_ms", "First byte", figures.duration)
 LENGTH = figure("latency_ms", "Length", figures.duration)
 
 
+class PartOfPrice(admin.TabularInline):
+    """Entered with its price and never changed after."""
+
+    extra = 0
+    entered: ClassVar[tuple[str, ...]]
+    shown: ClassVar[tuple[Any, ...]]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.shown if obj else self.entered
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.shown if obj else ()
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class VariantInline(PartOfPrice):
+    model = PriceVariant
+    form = VariantForm
+    verbose_name_plural = "other service tiers, and long contexts"
+    entered = ("service_tier", "above_input_tokens", *TOKEN_KINDS)
+    shown = ("service_tier", "above_input_tokens", *PRICES)
+
+
+class ToolInline(PartOfPrice):
+    model = ToolPrice
+    form = ToolForm
+    verbose_name_plural = "tools that the upstream runs"
+    entered = ("tool", "usd")
+    shown = ("tool", figure("pico_usd", "$ per 1,000 calls", figures.usd_per_thousand))
+
+
 @admin.register(Price)
 class PriceAdmin(admin.ModelAdmin):
     form = PriceForm
+    inlines = (VariantInline, ToolInline)
     list_display = ("model", "effective_from", *PRICES, "created_by")
     list_select_related = ("created_by",)
     search_fields = ("model",)
@@ -60,7 +102,7 @@ class PriceAdmin(admin.ModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         shown = ("model", "effective_from", *PRICES, "created_by", "created_at", "id")
-        return shown if obj else ("model", "effective_from", *KINDS)
+        return shown if obj else ("model", "effective_from", *TOKEN_KINDS, "confirm")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_fields(request, obj) if obj else ()
@@ -125,16 +167,8 @@ class UsageRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="Quantity x price = amount")
     def bill(self, record: UsageRecord) -> SafeString | str:
-        lines = (
-            (
-                line["kind"].replace("_", " "),
-                figures.count(line["quantity"]),
-                figures.usd_per_million(line["price_pico_usd"]),
-                figures.usd_of_pico(line["amount_pico_usd"]),
-            )
-            for line in record.lines
-        )
-        return format_html_join("", "<div>{}: {} x {} per million = {}</div>", lines) or figures.NOTHING
+        lines = ((figures.bill_line(line),) for line in record.lines)
+        return format_html_join("", "<div>{}</div>", lines) or figures.NOTHING
 
     @admin.display(description="Price")
     def price(self, record: UsageRecord) -> SafeString | str:

@@ -33,9 +33,11 @@ HANGING_SECONDS = 5
 TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
 # Plans stay nested loops over the ids in their order: the order of locks depends on it.
-OPTIONS = "-c plan_cache_mode=force_generic_plan " + " ".join(
-    f"-c {name}=off" for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
-)
+PLANS = {
+    "plan_cache_mode": "force_generic_plan", "enable_hashjoin": "off", "enable_mergejoin": "off",
+    "enable_seqscan": "off", "jit": "off",
+}  # fmt: skip
+OPTIONS = " ".join(f"-c {name}={value}" for name, value in PLANS.items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"

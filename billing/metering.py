@@ -132,6 +132,10 @@ class Meter:
             self._keep(Kind.FINAL, settlement.id, settlement)
         return self._lane.end(settlement)
 
+    async def recover(self, settlement: Settlement) -> None:
+        """Ends a request of a process that is gone. Returns once that is durable, however long it takes."""
+        await asyncio.wait([self._lane.end(settlement)])
+
     def open_requests(self) -> set[UUID]:
         """The requests of this process that may be open in the database."""
         return self._open.keys() | self._lane.holding()

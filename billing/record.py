@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from billing.pricing import PriceLine, TokenPrice
+from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
 from billing.tokens import TokenUsage
 
 
@@ -39,16 +39,18 @@ class Admitted:
     """A request whose hold is durable, and the price that was held, by which its end is reckoned."""
 
     hold: Hold
-    price: TokenPrice | None
+    price: PriceSheet | None
 
 
-class Line(msgspec.Struct, frozen=True):
-    """A price line as it is kept."""
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A price line as it is kept: tier and bracket are written where they are not the default ones."""
 
     kind: str
     quantity: int
     price_pico_usd: int
     amount_pico_usd: int
+    tier: str = DEFAULT_TIER
+    above_input_tokens: int = 0
 
 
 class Settlement(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,4 +122,14 @@ def token_columns(usage: TokenUsage) -> dict[str, int]:
 
 
 def kept_lines(lines: tuple[PriceLine, ...]) -> tuple[Line, ...]:
-    return tuple(Line(line.kind, line.quantity, line.price_pico_usd, line.amount_pico_usd) for line in lines)
+    return tuple(
+        Line(
+            line.kind,
+            line.quantity,
+            line.price_pico_usd,
+            line.amount_pico_usd,
+            line.tier,
+            line.above_input_tokens,
+        )
+        for line in lines
+    )

@@ -68,6 +68,7 @@ class Catalog:
 
     models: dict[str, ModelFacts]
     prices: PriceList
+    upstreams: dict[UUID, UpstreamFacts] = field(default_factory=dict)
     _remembered: dict[str, ModelFacts | None] = field(default_factory=dict)
 
     def model_for(self, name: str, *, endpoint: str, allowed: Iterable[str]) -> ModelFacts:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from accounts.authentication import KeyFacts
 from billing.price_list import ListedPrice, PriceList
-from billing.pricing import TokenPrice
+from billing.pricing import PriceSheet, TokenPrice
 from gateway.addresses import ForbiddenAddress, origin_of
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
 
@@ -30,7 +30,12 @@ SELECT revision.value,
     (SELECT coalesce(json_agg(u), '[]') FROM gateway_upstream u WHERE u.disabled_at IS NULL),
     (SELECT coalesce(json_agg(m), '[]') FROM gateway_model m WHERE m.disabled_at IS NULL),
     (SELECT coalesce(json_agg(r ORDER BY r.position, r.id), '[]') FROM gateway_route r),
-    (SELECT coalesce(json_agg(p), '[]') FROM billing_price p)
+    (SELECT coalesce(json_agg(p), '[]') FROM (
+        SELECT price.*,
+            (SELECT coalesce(json_agg(v), '[]') FROM billing_pricevariant v WHERE v.price_id = price.id) AS variants,
+            (SELECT coalesce(json_object_agg(t.tool, t.pico_usd), '{}') FROM billing_toolprice t
+                WHERE t.price_id = price.id) AS tools
+        FROM billing_price price) p)
 FROM accounts_revision revision
 """
 
@@ -74,6 +79,7 @@ def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog
             )
             for row in models
         },
+        upstreams={upstream.id: upstream for upstream in usable.values()},
         prices=PriceList(map(_price_of, prices)),
     )
 
@@ -99,7 +105,19 @@ def _price_of(row: dict[str, Any]) -> ListedPrice:
         id=UUID(row["id"]),
         model=row["model"],
         effective_from=datetime.fromisoformat(row["effective_from"]).astimezone(UTC),
-        per_token=TokenPrice(
-            row["input_pico_usd"], row["cached_input_pico_usd"], row["cache_write_pico_usd"], row["output_pico_usd"]
+        sheet=PriceSheet.of(
+            _token_price_of(row),
+            [(kept["service_tier"], kept["above_input_tokens"], _token_price_of(kept)) for kept in row["variants"]],
+            row["tools"],
         ),
+    )
+
+
+def _token_price_of(row: dict[str, Any]) -> TokenPrice:
+    return TokenPrice(
+        input=row["input_pico_usd"],
+        cached_input=row["cached_input_pico_usd"],
+        cache_write=row["cache_write_pico_usd"],
+        output=row["output_pico_usd"],
+        reasoning=row["reasoning_pico_usd"],
     )

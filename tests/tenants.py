@@ -9,7 +9,7 @@ import httpx
 from django.db import connection
 
 from accounts.models import APIKey, Organization, Project
-from billing.models import Price, UsageRecord
+from billing.models import Price, UsageRecord, token_price_columns
 from billing.pricing import TokenPrice, cost, price_lines
 from billing.tokens import TokenUsage
 from gateway.models import Model, Route, Upstream
@@ -32,12 +32,10 @@ def add_model(name, upstream, price=PRICE, **fields):
     model, _ = Model.objects.get_or_create(name=name, defaults=fields)
     Route.objects.get_or_create(model=model, upstream=upstream)
     Price.objects.get_or_create(
-        model=name, effective_from=datetime(2026, 1, 1, tzinfo=UTC),
-        defaults={
-            "input_pico_usd": price.input, "cached_input_pico_usd": price.cached_input,
-            "cache_write_pico_usd": price.cache_write, "output_pico_usd": price.output,
-        },
-    )  # fmt: skip
+        model=name,
+        effective_from=datetime(2026, 1, 1, tzinfo=UTC),
+        defaults=token_price_columns(price),
+    )
     return model
 
 

@@ -137,8 +137,9 @@ class Migration(migrations.Migration):
                 ('started_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('heartbeat_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('stopped_at', models.DateTimeField(help_text='When nothing of it was left open.', null=True)),
-                ('seen_heartbeat_at', models.DateTimeField(help_text='The heartbeat that the reaper saw last,', null=True)),
-                ('seen_at', models.DateTimeField(help_text='and when it first saw just that one.', null=True)),
+                ('looked_at', models.DateTimeField(help_text='When the reaper last looked,', null=True)),
+                ('seen_heartbeat_at', models.DateTimeField(help_text='which heartbeat it saw,', null=True)),
+                ('silent_seconds', models.FloatField(db_default=0, default=0, help_text='and for how long it has been that one.')),
             ],
             options={
                 'verbose_name_plural': 'processes',

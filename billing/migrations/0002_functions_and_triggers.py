@@ -9,6 +9,7 @@ class Migration(migrations.Migration):
     operations = [
         load("billing/quotas.sql"),
         load("billing/metering.sql"),
+        load("billing/processes.sql"),
         load("billing/posting.sql"),
         load("billing/ledger.sql"),
         raise_revision_on_change("billing_price"),

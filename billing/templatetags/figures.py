@@ -1,6 +1,7 @@
 """Figures as people read them: exact money, tokens with thin separators, durations."""
 
 from decimal import Decimal
+from typing import Any
 
 from django import template
 from django.utils.html import format_html
@@ -37,6 +38,22 @@ def usd_rounded(nano: int) -> str:
 def usd_per_million(pico: int | None) -> str:
     """Pico-USD per token as USD per million tokens, exactly."""
     return NOTHING if pico is None else _dollars(pricing.usd_per_million(pico))
+
+
+@register.filter
+def usd_per_thousand(pico: int | None) -> str:
+    """Pico-USD per call of a tool as USD per thousand calls, exactly."""
+    return NOTHING if pico is None else _dollars(pricing.usd_per_thousand(pico))
+
+
+def bill_line(line: dict[str, Any]) -> str:
+    """A price line of a record: `flex input above 272 000: 12 x $1.25 per million = $0.000015`."""
+    tier, above = line.get("tier"), line.get("above_input_tokens")
+    name = " ".join(filter(None, (tier, line["kind"].replace("_", " "), f"above {count(above)}" if above else "")))
+    is_call = line["kind"] not in pricing.TOKEN_KINDS
+    price = line["price_pico_usd"]
+    each = f"{usd_of_pico(price)} each" if is_call else f"{usd_per_million(price)} per million"
+    return f"{name}: {count(line['quantity'])} x {each} = {usd_of_pico(line['amount_pico_usd'])}"
 
 
 @register.filter

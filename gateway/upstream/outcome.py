@@ -4,13 +4,15 @@ Every row of the table of endings (docs/endings.md) is decided here.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from billing.estimation import estimated_usage
 from billing.metering import Meter
-from billing.pricing import cost, price_lines
+from billing.pricing import PriceSheet, cost
 from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
 from billing.refusals import BillingUnavailable
 from billing.tokens import TokenUsage
@@ -104,36 +106,55 @@ class Outcome:
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
-        lines = price_lines(usage, self._admitted.price) if self._admitted.price else ()
-        return msgspec.structs.replace(
-            self._ended(reading, "settled", source, (*flags, "absurd_usage") if reading.absurd else flags),
-            tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
-            reported_usage=_kept_usage(reading.reported_usage),
-            cost_nano_usd=cost(lines),
-            lines=kept_lines(lines),
-            **token_columns(usage),
-        )
+        known = replace(reading, usage=usage)
+        return self._with_times(settled(self._admitted.hold.id, known, source, self._admitted.price, flags))
 
     def _void(self, reading: Reading) -> Settlement:
-        return self._ended(reading, "void", "none", ())
+        return self._with_times(_ended(self._admitted.hold.id, reading, "void", "none", ()))
 
-    def _ended(self, reading: Reading, state: str, source: str, flags: tuple[str, ...]) -> Settlement:
-        return Settlement(
-            id=self._admitted.hold.id,
-            state=state,
-            usage_source=source,
+    def _with_times(self, end: Settlement) -> Settlement:
+        return msgspec.structs.replace(
+            end,
             status=self.status,
-            response_id=_kept(reading.response_id, 512),
-            served_model=_kept(reading.model, 200),
-            service_tier=_kept(reading.service_tier, 32),
             upstream_request_id=_kept(self.upstream_request_id, 128),
-            flags=flags,
             first_byte_ms=self.first_byte_ms,
             latency_ms=self._elapsed_ms(),
         )
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._arrived) * 1000)
+
+
+def settled(
+    record_id: UUID, reading: Reading, source: str, sheet: PriceSheet | None, flags: tuple[str, ...] = ()
+) -> Settlement:
+    """An answer whose usage is known, billed by the tier served. Before its end it names but the tier asked for."""
+    usage = reading.usage or TokenUsage()
+    served = reading.service_tier if reading.ending else ""
+    lines = sheet.lines(usage, service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
+    unpriced = sheet.flags(service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
+    absurd = ("absurd_usage",) if reading.absurd else ()
+    return msgspec.structs.replace(
+        _ended(record_id, reading, "settled", source, (*flags, *absurd, *unpriced)),
+        tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
+        reported_usage=_kept_usage(reading.reported_usage),
+        cost_nano_usd=cost(lines),
+        lines=kept_lines(lines),
+        **token_columns(usage),
+    )
+
+
+def _ended(record_id: UUID, reading: Reading, state: str, source: str, flags: tuple[str, ...]) -> Settlement:
+    return Settlement(
+        id=record_id,
+        state=state,
+        usage_source=source,
+        status=None,
+        response_id=_kept(reading.response_id, 512),
+        served_model=_kept(reading.model, 200),
+        service_tier=_kept(reading.service_tier, 32),
+        flags=flags,
+    )
 
 
 def _kept(text: str, most: int) -> str:

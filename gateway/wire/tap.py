@@ -160,6 +160,17 @@ def read_answer(body: bytes) -> Reading | None:
     return reading
 
 
+def read_stored(body: bytes) -> Reading | None:
+    """What a stored response says that was asked for by its id; None as long as it is not complete."""
+    response = object_in(body)
+    status = _text(response.get("status")) if response else ""
+    if response is None or status not in TERMINAL.values():
+        return None
+    reading = Reading()
+    reading.end(response, status)
+    return reading
+
+
 def is_whole(event: bytes) -> bool:
     """Whether an event that the end of the stream cut off is complete but for its blank line, or but a comment."""
     data = data_of(event)

@@ -14,6 +14,8 @@ from gateway.wire.stream import data_of, events_of, with_data
 RESPONSES_FORM = ("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details")
 CHAT_FORM = ("prompt_tokens", "completion_tokens", "prompt_tokens_details", "completion_tokens_details")
 WEB_SEARCH = "web_search_call"
+CONTAINER = "container"
+MEMORY_LIMITS = ("4g", "16g", "64g")  # of a container, that cost more than the least
 MOST_SEARCHES = 10_000  # in one request; a larger number is not believed
 
 
@@ -37,13 +39,20 @@ def read_usage(usage: object) -> TokenUsage | None:
 
 
 def tool_calls_of(response: Object) -> dict[str, int]:
-    """Calls by item type. Web searches as they are billed: the reported number, else the items that searched."""
+    """Calls by item type. Web searches as they are billed: the reported number, else the items that searched.
+
+    Code is billed by the container it ran in, not by the call: each counts once, as `container`, or `container_4g` and
+    so on where the tool was given more memory.
+    """
     calls: dict[str, int] = {}
-    items = response.get("output")
-    for item in items if isinstance(items, list) else ():
-        kind = item.get("type") if isinstance(item, dict) else None
+    containers: set[object] = set()
+    for item in _objects_in(response.get("output")):
+        kind = item.get("type")
         if isinstance(kind, str) and kind.endswith("_call") and _is_billed(item):
             calls[kind] = calls.get(kind, 0) + 1
+            containers |= _containers_of(item)
+    if containers:
+        calls[_container_kind(response)] = len(containers)
     reported = _reported_web_searches(response)
     if reported is not None:
         calls.pop(WEB_SEARCH, None)
@@ -142,6 +151,30 @@ def _is_billed(item: Object) -> bool:
     """Only the searches of a web search count, not the pages it opened."""
     action = item.get("action")
     return item["type"] != WEB_SEARCH or not isinstance(action, dict) or action.get("type", "search") == "search"
+
+
+def _containers_of(item: Object) -> set[object]:
+    """The container that a call ran code in, if it did; a call that does not name it had one all the same."""
+    environment = item.get("environment")
+    if item["type"] == "shell_call":
+        container = environment.get("container_id") if isinstance(environment, dict) else None
+        return {container} if isinstance(container, str) else set()
+    if item["type"] != "code_interpreter_call":
+        return set()
+    container = item.get("container_id")
+    return {container if isinstance(container, str) else ""}
+
+
+def _container_kind(response: Object) -> str:
+    """By the memory that the response's tools name for their containers: the most, where they differ."""
+    places = [tool.get(key) for tool in _objects_in(response.get("tools")) for key in ("container", "environment")]
+    limits = [place.get("memory_limit") for place in places if isinstance(place, dict)]
+    dearest = [limit for limit in MEMORY_LIMITS if limit in limits]
+    return f"{CONTAINER}_{dearest[-1]}" if dearest else CONTAINER
+
+
+def _objects_in(values: object) -> list[Object]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
 
 
 def _reported_web_searches(response: Object) -> int | None:

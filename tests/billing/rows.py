@@ -5,6 +5,7 @@ import os
 import time
 import uuid
 
+import msgspec
 from django.db import connection
 
 from billing.lane import WRITE
@@ -45,8 +46,7 @@ def settle(record_id, usage, **fields):
         "state": "settled", "usage_source": "reported", "status": 200, "response_id": "resp_1",
         "input_tokens": usage.input, "cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write,
         "output_tokens": usage.output, "reasoning_tokens": usage.reasoning,
-        "lines": [{name: getattr(line, name) for name in line.__struct_fields__} for line in kept_lines(lines)],
-        "cost_nano_usd": cost(lines),
+        "lines": msgspec.to_builtins(kept_lines(lines)), "cost_nano_usd": cost(lines),
     } | fields  # fmt: skip
     _end(record_id, end)
 

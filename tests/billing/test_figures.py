@@ -29,6 +29,22 @@ def test_a_headline_is_to_the_cent_from_a_dollar_on(nano, text):
     assert figures.usd_rounded(nano) == text
 
 
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ({"kind": "cached_input", "price_pico_usd": 125_000}, "cached input: 2 000 x $0.125 per million = $0.00025"),
+        (
+            {"kind": "output", "price_pico_usd": 5_000_000, "tier": "flex", "above_input_tokens": 272_000},
+            "flex output above 272 000: 2 000 x $5.00 per million = $0.01",
+        ),
+        ({"kind": "web_search", "price_pico_usd": 10**10}, "web search: 2 000 x $0.01 each = $20.00"),
+    ],
+)
+def test_a_line_of_a_bill_says_how_its_amount_came_about(line, text):
+    line = {**line, "quantity": 2000, "amount_pico_usd": 2000 * line["price_pico_usd"]}
+    assert figures.bill_line(line).replace("\u202f", " ") == text
+
+
 def test_a_line_of_a_bill_is_exact_to_the_pico():
     assert figures.usd_of_pico(1_000_000_000_001) == "$1.000000000001"
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.price_list import ListedPrice, PriceList
-from billing.pricing import TokenPrice
+from billing.pricing import PriceSheet, TokenPrice
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PATTERNS = ["gpt-5", "gpt-5*", "gpt-*", "*", "*-5", "g*5", "o3"]
-PRICE = TokenPrice(1, 1, 1, 1)
+PRICE = PriceSheet(TokenPrice(1, 1, 1, 1))
 
 
 def listed(pattern, day):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from math import floor
@@ -7,20 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing.pricing import (
-    MOST_USD_PER_MILLION,
+    MOST_USD,
     TokenPrice,
     cost,
     half_up_to_nano,
+    pico_per_call,
     pico_per_token,
     price_lines,
-    upper_bound,
     usd,
     usd_per_million,
+    usd_per_thousand,
 )
 from billing.tokens import MOST_TOKENS, TokenUsage
 
-PICO = st.integers(0, MOST_USD_PER_MILLION * 10**6)
-PRICES = st.builds(TokenPrice, PICO, PICO, PICO, PICO)
+PICO = st.integers(0, MOST_USD * 10**6)
+PRICES = st.builds(TokenPrice, PICO, PICO, PICO, PICO, st.none() | PICO)
 SMALL = st.one_of(st.integers(0, 20), st.integers(0, 10**6))
 
 
@@ -39,6 +41,7 @@ def test_the_cost_is_exact_and_rounded_once_half_up(usage, price):
     pico = Fraction(
         uncached * price.input + usage.cached * price.cached_input + usage.cache_write * price.cache_write
         + usage.output * price.output
+        + (usage.reasoning * (price.reasoning - price.output) if price.reasoning is not None else 0)
     )  # fmt: skip
     assert cost(price_lines(usage, price)) == floor(pico / 1000 + Fraction(1, 2))
 
@@ -52,16 +55,20 @@ def test_the_lines_add_up_to_the_tokens_and_to_the_cost(usage, price):
     assert cost(lines) == half_up_to_nano(sum(line.amount_pico_usd for line in lines))
 
 
-@given(usages(), PRICES)
-def test_the_bound_holds_however_the_same_tokens_are_split(usage, price):
-    assert upper_bound(usage.input, usage.output, price) >= cost(price_lines(usage, price))
+def test_reasoning_priced_apart_has_its_own_line():
+    usage = TokenUsage(input=10, output=30, reasoning=20)
+    price = TokenPrice(1, 1, 1, 2, reasoning=7)
+    assert [(line.kind, line.quantity, line.price_pico_usd) for line in price_lines(usage, price)] == [
+        ("input", 10, 1), ("output", 10, 2), ("reasoning", 20, 7),
+    ]  # fmt: skip
+    assert cost(price_lines(usage, replace(price, reasoning=None))) == cost(
+        price_lines(usage, replace(price, reasoning=2))
+    )
 
 
-@given(SMALL, SMALL, PRICES)
-def test_the_bound_is_no_higher_than_the_dearest_split(read, written, price):
-    dearest = max(price.input, price.cached_input, price.cache_write)
-    exact = Fraction(read * dearest + written * price.output, 1000)
-    assert exact <= upper_bound(read, written, price) < exact + 1
+def test_reasoning_never_makes_more_output_than_was_reported():
+    lines = price_lines(TokenUsage(output=5, reasoning=9), TokenPrice(1, 1, 1, 2, reasoning=7))
+    assert [(line.kind, line.quantity) for line in lines] == [("reasoning", 5)]
 
 
 @pytest.mark.parametrize(("pico", "nano"), [(0, 0), (499, 0), (500, 1), (1499, 1), (1500, 2)])
@@ -77,7 +84,7 @@ def test_one_rounding_not_one_a_line():
 
 
 def test_the_dearest_request_fits_the_books():
-    dearest = TokenPrice(*[MOST_USD_PER_MILLION * 10**6] * 4)
+    dearest = TokenPrice(*[MOST_USD * 10**6] * 4)
     most = TokenUsage(input=MOST_TOKENS, cached=MOST_TOKENS, cache_write=MOST_TOKENS, output=MOST_TOKENS)
     assert cost(price_lines(most, dearest)) < 2**63
 
@@ -87,10 +94,20 @@ def test_a_price_is_written_and_read_without_loss(pico):
     assert pico_per_token(usd_per_million(pico)) == pico
 
 
+@given(PICO)
+def test_a_tools_price_is_written_and_read_without_loss(pico):
+    assert pico_per_call(usd_per_thousand(pico * 1000)) == pico * 1000
+
+
+@pytest.mark.parametrize(("text", "pico"), [("10", 10**10), ("0.03", 3 * 10**7), ("0.000001", 1000)])
+def test_tool_prices_are_usd_per_thousand_calls(text, pico):
+    assert pico_per_call(Decimal(text)) == pico
+
+
 @given(st.decimals(allow_nan=True, allow_infinity=True))
 def test_a_price_is_exact_or_refused(number):
     exact = Fraction(number) * 10**6 if number.is_finite() and abs(number.adjusted()) < 100 else None
-    if exact is not None and exact.denominator == 1 and 0 <= exact <= MOST_USD_PER_MILLION * 10**6:
+    if exact is not None and exact.denominator == 1 and 0 <= exact <= MOST_USD * 10**6:
         assert pico_per_token(number) == exact
     elif number:
         with pytest.raises(ValueError, match="at most 6 decimals"):

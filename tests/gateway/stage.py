@@ -6,7 +6,7 @@ import json
 import time
 import types
 
-from billing.pricing import TokenPrice
+from billing.pricing import PriceSheet, TokenPrice
 from billing.record import Admitted
 from gateway.addresses import origin_of
 from gateway.catalog import RouteFacts, UpstreamFacts
@@ -15,7 +15,11 @@ from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Drains, Relay
 from gateway.upstream.transport import UpstreamTransport
 
-PRICE = TokenPrice(input=1_000_000, cached_input=100_000, cache_write=1_000_000, output=10_000_000)
+PRICE = PriceSheet.of(
+    TokenPrice(input=1_000_000, cached_input=100_000, cache_write=1_000_000, output=10_000_000),
+    [("priority", 0, TokenPrice(input=2_000_000, cached_input=200_000, cache_write=2_000_000, output=20_000_000))],
+    {"web_search": 10_000_000_000},
+)
 MAX_BYTES = 1024 * 1024
 SSE = b"text/event-stream"
 
@@ -25,8 +29,9 @@ def event(kind, number, **fields):
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
-def created():
-    return event("response.created", 0, response={"id": "resp_1", "model": "m", "status": "in_progress", "usage": None})
+def created(tier="auto"):
+    answer = {"id": "resp_1", "model": "m", "status": "in_progress", "usage": None, "service_tier": tier}
+    return event("response.created", 0, response=answer)
 
 
 def delta(number, text="word "):

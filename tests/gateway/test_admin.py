@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from accounts.models import APIKey, Organization, Project, User
 from billing.models import Price, UsageRecord
-from billing.pricing import usd_per_million
+from billing.pricing import PriceSheet, TokenPrice, usd_per_million
 from gateway import sealing
 from gateway.models import Model, Upstream
 from tests.accounts.rows import issued_key, person
@@ -144,9 +144,17 @@ def test_a_model_is_added_with_its_route(admin_client, upstream):
     assert "openai" in admin_client.get("/admin/gateway/model/").content.decode()
 
 
-def set_price(client, **fields):
+def set_price(client, variants=(), tools=(), **fields):
     when = {"effective_from_0": "2026-01-01", "effective_from_1": "00:00:00"}
-    return client.post("/admin/billing/price/add/", {"model": "mine-*", **when, **PRICES, **fields})
+    form = {"model": "mine-*", **when, **PRICES, **fields}
+    for prefix, rows in (("variants", variants), ("tools", tools)):
+        form |= {f"{prefix}-TOTAL_FORMS": len(rows), f"{prefix}-INITIAL_FORMS": 0}
+        form |= {f"{prefix}-{number}-{name}": value for number, row in enumerate(rows) for name, value in row.items()}
+    return client.post("/admin/billing/price/add/", form)
+
+
+FLEX = {"service_tier": "flex", "above_input_tokens": 0, **PRICES}
+LONG = {"service_tier": "default", "above_input_tokens": 272_000, **PRICES}
 
 
 def test_a_price_is_kept_exactly_as_it_was_written(admin_client, admin_user, db):
@@ -172,6 +180,65 @@ def test_two_prices_of_a_model_from_the_same_moment_are_refused(admin_client, db
 
     assert "already exists" in set_price(admin_client).content.decode()
     assert Price.objects.filter(model="mine-*").count() == 1
+
+
+def test_a_price_is_entered_with_its_tiers_and_tools_and_shown_with_them(admin_client, db):
+    set_price(
+        admin_client, [FLEX | {"input": "0.625", "reasoning": "11"}, LONG | {"input": "2.5"}],
+        [{"tool": "web_search", "usd": "10"}, {"tool": "container", "usd": "30"}], reasoning="12",
+    )  # fmt: skip
+
+    price = Price.objects.get(model="mine-*")
+    rest = (125_000, 1_250_000, 10_000_000)
+    assert price.sheet == PriceSheet.of(
+        TokenPrice(1_250_000, *rest, 12_000_000),
+        [("flex", 0, TokenPrice(625_000, *rest, 11_000_000)), ("default", 272_000, TokenPrice(2_500_000, *rest))],
+        {"web_search": 10**10, "container": 3 * 10**10},
+    )
+    page = admin_client.get(reverse("admin:billing_price_change", args=[price.pk])).content.decode()
+    for figure in ("$0.625", "$11.00", "$2.50", "$30.00", "272000"):
+        assert figure in page
+    assert 'name="variants-0-input"' not in page
+
+
+@pytest.mark.parametrize(
+    ("variants", "tools", "sentence"),
+    [
+        ([LONG | {"input": "0.0000001"}], [], "6 decimal places"), ([LONG, LONG], [], "duplicate"),
+        ([LONG | {"above_input_tokens": 0}], [], "two prices"),
+        ([FLEX | {"above_input_tokens": 9}], [], "none for the others"),
+        ([LONG | {"above_input_tokens": -1}], [], "greater than or equal to 0"),
+        ([LONG | {"above_input_tokens": 10**12}], [], "less than or equal to"),
+        ([], [{"tool": "mcp", "usd": "free"}], "Enter a number"), ([], [{"tool": "", "usd": "1"}], "required"),
+        ([], [{"tool": "mcp", "usd": "1"}] * 2, "duplicate"),
+    ],
+)  # fmt: skip
+def test_a_price_with_a_part_that_cannot_be_is_refused_whole(admin_client, db, variants, tools, sentence):
+    assert sentence in set_price(admin_client, variants, tools).content.decode()
+    assert not Price.objects.exists()
+
+
+def test_a_leap_is_confirmed_in_a_box_that_comes_with_the_question(admin_client, db):
+    box, tool = '<input type="checkbox" name="confirm"', {"tool": "web_search", "usd": "10"}
+    assert box not in admin_client.get("/admin/billing/price/add/").content.decode()
+    set_price(admin_client, [FLEX], [tool])
+    later = {"effective_from_0": "2026-02-01", "input": "12.5"}
+
+    page = set_price(admin_client, [FLEX | {"output": "1"}], **later).content.decode()
+
+    assert box in page
+    assert "input from 1.25 to 12.5 USD per million tokens" in page
+    assert "flex output from 10 to 1 USD" in page
+    assert "web_search calls from 10 to 0 USD per thousand calls" in page
+    assert Price.objects.count() == 1
+    set_price(admin_client, [FLEX | {"output": "1"}], confirm="on", **later)
+    assert Price.objects.count() == 2
+
+
+def test_a_price_that_hardly_changes_needs_no_word(admin_client, db):
+    set_price(admin_client, [FLEX])
+    set_price(admin_client, [FLEX | {"input": "5"}], effective_from_0="2026-02-01", input="6.25", confirm="False")
+    assert Price.objects.count() == 2
 
 
 @pytest.mark.parametrize("page", ["change", "delete"])

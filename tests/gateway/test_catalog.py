@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from django.db import connection
 
 from billing.models import Price
+from billing.pricing import PriceSheet, TokenPrice
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.models import Model, Route, Upstream
 from gateway.snapshot_queries import CATALOG, catalog_of
 from tests import plane_database
+from tests.tenants import revision
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -74,9 +77,36 @@ def test_a_price_takes_effect_with_no_change_to_the_catalog(names):
     price(model, NOW - timedelta(days=1), 1)
     price(model, NOW + timedelta(hours=1), 3)
     catalog = read()
-    per_token = [catalog.price_of(model, NOW + timedelta(hours=hours)).per_token.input for hours in (0, 1, 2)]
-    assert per_token == [1_000_000, 3_000_000, 3_000_000]
+    inputs = [catalog.price_of(model, NOW + timedelta(hours=hours)).sheet.base.input for hours in (0, 1, 2)]
+    assert inputs == [1_000_000, 3_000_000, 3_000_000]
     assert catalog.price_of(model, NOW - timedelta(days=2)) is None
+
+
+def test_a_price_comes_with_its_tiers_brackets_and_tools(names):
+    sheet = PriceSheet.of(
+        TokenPrice(4, 1, 5, 8, 9),
+        [("default", 272_000, TokenPrice(8, 2, 10, 12)), ("flex", 0, TokenPrice(2, 1, 3, 4))],
+        {"web_search": 10**10, "container": 3 * 10**10},
+    )
+    for model in (f"{names}-a", f"{names}-b"):
+        Price.objects.enter(model, NOW, sheet)
+    Price.objects.enter(f"{names}-c", NOW, PriceSheet(TokenPrice(1, 1, 1, 1)))
+    found = [read().price_of(f"{names}-{model}", NOW).sheet for model in "abc"]
+    assert found == [sheet, sheet, PriceSheet(TokenPrice(1, 1, 1, 1))]
+    assert Price.objects.get(model=f"{names}-a").sheet == sheet
+
+
+@pytest.mark.parametrize("table", ["billing_pricevariant", "billing_toolprice"])
+def test_what_belongs_to_a_price_raises_the_revision(names, table):
+    Price.objects.enter(
+        f"{names}-m", NOW, PriceSheet.of(TokenPrice(1, 1, 1, 1), [("flex", 0, TokenPrice(1, 1, 1, 1))], {"mcp": 1})
+    )
+    before = revision()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"DELETE FROM {table} WHERE price_id = (SELECT id FROM billing_price WHERE model = %s)", [f"{names}-m"]
+        )
+    assert revision() > before
 
 
 def test_disabled_upstreams_and_models_serve_nothing(names):

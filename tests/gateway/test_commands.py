@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from uuid import uuid4
 
+import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -17,7 +18,10 @@ from django.utils import timezone
 from accounts.models import APIKey, Organization, Project
 from accounts.peppers import digests
 from billing.models import Price
+from billing.pricing import PriceSheet, TokenPrice, cost
+from billing.record import kept_lines
 from billing.reports import receipt, usage
+from billing.starter_prices import starter_prices
 from billing.tokens import TokenUsage
 from gateway import sealing
 from gateway.models import Model, Route, Upstream
@@ -199,6 +203,134 @@ def test_a_price_is_not_edited():
     price = ("set_price", "--model", "gpt-5", "--input", "2", "--output", "8", "--effective", "2026-03-01")
     said(*price)
     assert "choose another --effective" in refused(*price)
+
+
+WHOLE = (
+    "set_price", "--model", "gpt-6", "--input", "2", "--cached-input", "0.2", "--output", "10", "--reasoning", "12",
+    "--above", "272000", "input=4", "output=15", "--tier", "flex", "input=1", "cached-input=0.1", "output=5",
+    "--tier", "flex", "above=272000", "input=2", "output=7.5", "--tool", "web_search=10/1k",
+    "--tool", "container=0.03/call",
+)  # fmt: skip
+
+
+def test_a_price_has_tiers_long_contexts_and_tools():
+    answer = answered(*WHOLE)
+    assert Price.objects.get().sheet == PriceSheet.of(
+        TokenPrice(2_000_000, 200_000, 2_000_000, 10_000_000, 12_000_000),
+        [
+            ("default", 272_000, TokenPrice(4_000_000, 4_000_000, 4_000_000, 15_000_000)),
+            ("flex", 0, TokenPrice(1_000_000, 100_000, 1_000_000, 5_000_000)),
+            ("flex", 272_000, TokenPrice(2_000_000, 2_000_000, 2_000_000, 7_500_000)),
+        ],
+        {"web_search": 10**10, "container": 3 * 10**10},
+    )
+    assert answer["reasoning_pico_usd"] == 12_000_000
+    assert answer["tools_pico_usd"] == {"web_search": 10**10, "container": 3 * 10**10}
+    assert {(row["service_tier"], row["above_input_tokens"], row["input_pico_usd"]) for row in answer["variants"]} == {
+        ("default", 272_000, 4_000_000), ("flex", 0, 1_000_000), ("flex", 272_000, 2_000_000),
+    }  # fmt: skip
+
+
+def test_people_see_all_of_a_price():
+    lines = [line.split() for line in said(*WHOLE).splitlines()]
+    for line in (
+        "input 2", "reasoning 12", ">272,000 output 15", "flex cached input 0.1", "flex >272,000 output 7.5",
+        "web_search 10 per thousand calls", "container 30 per thousand calls",
+    ):  # fmt: skip
+        assert line.split() in lines
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--tier", "flex", "input=1"), "input=D output=D"),
+        (("--tier", "flex", "input=1", "output=1", "input=2"), "each once"),
+        (("--tier", "flex", "input=1", "output=1", "speed=2"), "speed=2"),
+        (("--tier", "fl ex", "input=1", "output=1"), "fl ex"),
+        (("--tier", "flex", "input=1e-7", "output=1"), "6 decimals"),
+        (("--tier", "flex", "input=", "output=1"), "no number"),
+        (("--tier", "flex", "input=1", "output=1", "above=9"), "none for the others"),
+        (("--tier", "flex", "input=1", "output=1", "--tier", "flex", "input=1", "output=1"), "two prices"),
+        (("--tier", "default", "input=1", "output=1"), "two prices"),
+        (("--above", "many", "input=1", "output=1"), "'many'"),
+        (("--above", "0", "input=1", "output=1"), "two prices"),
+        (("--tool", "web_search=10"), "e.g. web_search=10/1k"),
+        (("--tool", "web_search=ten/1k"), "'ten'"),
+        (("--tool", "web_search=1e-7/1k"), "6 decimals"),
+        (("--tool", "web search=1/1k"), "web search"),
+        (("--tool", "mcp=1/1k", "--tool", "mcp=2/1k"), "two prices"),
+    ],
+)  # fmt: skip
+def test_a_price_with_a_part_that_cannot_be_is_refused_whole(words, sentence):
+    assert sentence in refused("set_price", "--model", "gpt-6", "--input", "2", "--output", "8", *words)
+    assert not Price.objects.exists()
+
+
+def test_a_leap_has_to_be_confirmed():
+    price = ("set_price", "--model", "gpt-6", "--cached-input", "0.2", "--output", "10", "--input")
+    said(*price, "2", "--effective", "2026-03-01")
+    sentence = refused(*price, "20", "--effective", "2026-03-02")
+    assert "gpt-6 from 2026-03-01 00:00: input from 2 to 20 USD per million tokens; cache write from 2" in sentence
+    assert "--confirm" in sentence
+    assert "output" not in sentence
+    assert Price.objects.count() == 1
+    said(*price, "20", "--effective", "2026-03-02", "--confirm")
+    said(*price, "10", "--effective", "2026-03-01T12:00")  # between the two: the one before it is the first
+    assert Price.objects.count() == 3
+
+
+def test_a_models_first_price_leaps_from_nothing_even_beside_a_pattern():
+    said("set_price", "--model", "gpt-*", "--input", "2", "--output", "8", "--effective", "2026-03-01")
+    said("set_price", "--model", "gpt-6", "--input", "200", "--output", "800")
+    assert Price.objects.count() == 2
+
+
+def test_the_starter_list_is_added_once_and_named():
+    planned = answered("load_prices", "--dry-run")
+    assert not Price.objects.exists()
+    loaded = answered("load_prices")
+    assert loaded == planned | {"dry_run": False}
+    assert (loaded["as_of"], loaded["left"]) == (starter_prices().as_of, {})
+    assert set(loaded["added"]) == set(starter_prices().sheets)
+    assert Price.objects.get(model="gpt-5.4").sheet == starter_prices().sheets["gpt-5.4"]
+    again = answered("load_prices")
+    assert (again["added"], again["left"]) == ([], {name: name for name in loaded["added"]})
+    assert Price.objects.count() == len(loaded["added"])
+
+
+def test_the_starter_list_changes_no_price_there_is():
+    said("set_price", "--model", "gpt-5.4", "--input", "1", "--output", "1", "--effective", "2099-01-01")
+    said("set_price", "--model", "gpt-4.1*", "--input", "1", "--output", "1")
+    text = said("load_prices")
+    assert "left gpt-5.4, which has a price\n" in text
+    assert "left gpt-4.1-mini, which has the price of gpt-4.1*" in text
+    assert "added gpt-5.4-20*" in text
+    assert set(Price.objects.filter(model__startswith="gpt-4.1").values_list("model", flat=True)) == {"gpt-4.1*"}
+    assert Price.objects.filter(model="gpt-5.4").count() == 1
+
+
+def test_a_receipt_names_tier_bracket_and_tools():
+    record_id = held_record(issued_key("acme")[0])
+    sheet = PriceSheet.of(TokenPrice(1, 1, 1, 1), [("flex", 0, TokenPrice(1, 1, 1, 1)), (
+        "flex", 272_000, TokenPrice(2_000_000, 200_000, 2_000_000, 7_500_000, 8_000_000)
+    )], {"web_search": 10**10})  # fmt: skip
+    usage = TokenUsage(input=300_000, output=3, reasoning=2)
+    lines = sheet.lines(usage, service_tier="flex", tool_calls={"web_search_call": 2})
+    settle(
+        record_id,
+        usage,
+        lines=msgspec.to_builtins(kept_lines(lines)),
+        cost_nano_usd=cost(lines),
+        charged_nano_usd=cost(lines),
+    )
+    text = said("receipt", str(record_id))
+    assert "input, flex, above 272,000 input tokens" in text
+    assert "reasoning, flex, above 272,000 input tokens" in text
+    assert ["web_search", "2", "10,000,000,000", "20,000,000,000"] in [line.split() for line in text.splitlines()]
+    assert answered("receipt", str(record_id))["lines"][0] == {
+        "kind": "input", "quantity": 300_000, "price_pico_usd": 2_000_000, "amount_pico_usd": 600_000_000_000,
+        "tier": "flex", "above_input_tokens": 272_000,
+    }  # fmt: skip
 
 
 def test_a_receipt_is_that_of_the_reports():

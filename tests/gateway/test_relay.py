@@ -87,6 +87,51 @@ async def test_a_stream_passes_as_it_is_and_is_billed_as_reported(relayed, piece
     assert ends(record) == ("settled", "reported", EXACT)
 
 
+def served(tier, **fields):
+    return created(tier), completed(service_tier=tier, **fields)
+
+
+SEARCH = {"type": "web_search_call", "action": {"type": "search"}}
+FILE_SEARCH = {"type": "file_search_call"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "nano", "flags"),
+    [
+        (served("default"), EXACT, []),
+        (served("priority"), 2 * EXACT, []),
+        ((created("priority"), completed(service_tier="default")), EXACT, []),
+        (served("scale"), EXACT, ["tier_unpriced"]),
+        (served("default", output=[SEARCH, SEARCH]), EXACT + 20_000_000, []),
+        (served("default", output=[FILE_SEARCH]), EXACT, ["tool_unpriced"]),
+    ],
+)
+async def test_it_is_billed_by_the_tier_served_and_the_tools_called(relayed, pieces, nano, flags):
+    record = await relayed(saying(*pieces), Listener())
+    assert ends(record) == ("settled", "reported", nano)
+    assert record["flags"] == flags
+
+
+async def test_a_line_names_its_tier_and_the_default_one_is_not_written(relayed):
+    record = await relayed(saying(*served("priority", output=[SEARCH])), Listener())
+    read, written, searched = record["lines"]
+    assert read == {
+        "kind": "input", "quantity": 100, "price_pico_usd": 2_000_000, "amount_pico_usd": 200_000_000,
+        "tier": "priority",
+    }  # fmt: skip
+    assert (written["kind"], written["tier"]) == ("output", "priority")
+    assert searched == {
+        "kind": "web_search", "quantity": 1, "price_pico_usd": 10_000_000_000, "amount_pico_usd": 10_000_000_000,
+    }  # fmt: skip
+
+
+async def test_what_broke_off_is_billed_in_the_default_tier_whatever_was_asked(relayed):
+    record = await relayed(saying(created("priority"), delta(1)), Listener())
+    assert (record["usage_source"], record["service_tier"]) == ("estimated", "priority")
+    assert all("tier" not in line for line in record["lines"])
+    assert record["cost_nano_usd"] == 1000 * record["input_tokens"] + 10_000 * record["output_tokens"]
+
+
 async def test_it_goes_by_what_the_upstream_sends_and_not_by_what_was_asked(relayed):
     client, body = Listener(), json.dumps(response()).encode()
     record = await relayed(saying(body), client, kind=b"application/json")

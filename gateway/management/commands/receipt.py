@@ -82,7 +82,7 @@ def _bill(found: dict[str, Any]) -> str:
     total = sum(line["amount_pico_usd"] for line in found["lines"])
     rows: list[tuple[object, ...]] = [("", "quantity", "pico-USD each", "pico-USD")]
     rows += [
-        (line["kind"], line["quantity"], line["price_pico_usd"], line["amount_pico_usd"]) for line in found["lines"]
+        (_name(line), line["quantity"], line["price_pico_usd"], line["amount_pico_usd"]) for line in found["lines"]
     ]
     rows.append(("sum", "", "", total))
     money = [
@@ -93,6 +93,13 @@ def _bill(found: dict[str, Any]) -> str:
     ]
     off = "" if half_up_to_nano(total) == found["cost_nano_usd"] else "\nThe cost is not the sum of its lines."
     return f"{table(rows)}\n\n{details(money)}{off}"
+
+
+def _name(line: dict[str, Any]) -> str:
+    """The kind, with tier and bracket where they are not the default ones."""
+    above = line.get("above_input_tokens")
+    parts = (line["kind"], line.get("tier"), f"above {above:,} input tokens" if above else None)
+    return ", ".join(part for part in parts if part)
 
 
 def _usd(nano: int) -> str:

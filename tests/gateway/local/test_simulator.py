@@ -152,8 +152,13 @@ async def test_usage_can_be_computed_by_hand(client):
 
 
 async def test_input_tokens_are_counted_as_they_are_billed(client):
-    counted = await client.post("/responses/input_tokens", json=asking("gpt-4.1"))
+    counted = await client.post("/responses/input_tokens", json={"model": "gpt-4.1", "input": CHINESE})
     assert counted.json() == {"object": "response.input_tokens", "input_tokens": 4}
+
+
+async def test_a_count_takes_no_more_fields_than_the_real_one(client):
+    refused = await client.post("/responses/input_tokens", json=asking("gpt-4.1", stream=True))
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unknown_parameter")
 
 
 async def test_obfuscation_can_be_turned_off(client):

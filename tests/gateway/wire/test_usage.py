@@ -125,6 +125,51 @@ def test_the_reported_number_of_searches_counts_where_it_is_one(reported, counte
     assert found.get("web_search_call") == counted
 
 
+def code(container, **fields):
+    return {"type": "code_interpreter_call", "container_id": container, **fields}
+
+
+def shell(**environment):
+    return {"type": "shell_call", "environment": environment}
+
+
+@pytest.mark.parametrize(
+    ("output", "containers"),
+    [
+        ([code("a"), code("a"), code("b")], 2),
+        ([code("a"), shell(type="container_reference", container_id="a")], 1),
+        ([code("a"), shell(type="container_reference", container_id="b")], 2),
+        ([shell(type="local"), {"type": "shell_call", "environment": None}, {"type": "shell_call"}], None),
+        ([code(None), code(["a"]), {"type": "code_interpreter_call"}], 1),
+        ([{"type": "mcp_call", "container_id": "a"}], None),
+    ],
+)
+def test_code_is_counted_by_the_containers_it_ran_in(output, containers):
+    found = tool_calls_of({"output": output})
+    assert found.pop("container", None) == containers
+    assert sum(found.values()) == len(output)
+
+
+@pytest.mark.parametrize(
+    ("tools", "kind"),
+    [
+        ([{"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "4g"}}], "container_4g"),
+        ([{"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "1g"}}], "container"),
+        ([{"type": "shell", "environment": {"type": "container_auto", "memory_limit": "64g"}}], "container_64g"),
+        (
+            [{"type": "code_interpreter", "container": {"memory_limit": limit}} for limit in ("4g", "16g", None)],
+            "container_16g",
+        ),
+        ([{"type": "code_interpreter", "container": "cntr_1"}], "container"),
+        ([{"type": "code_interpreter", "container": {"memory_limit": ["4g"]}}], "container"),
+        ([None, "x", []], "container"),
+        (None, "container"),
+    ],
+)
+def test_a_container_with_more_memory_is_another_kind(tools, kind):
+    assert tool_calls_of({"output": [code("a")], "tools": tools}) == {"code_interpreter_call": 1, kind: 1}
+
+
 @pytest.mark.parametrize("output", [None, {}, "x", 3, [[]]])
 def test_an_output_that_is_no_list_has_no_calls(output):
     assert tool_calls_of({"output": output, "tool_usage": []}) == {}
