@@ -88,6 +88,9 @@ CREATE TABLE billing_usagerecord (
 
 CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
 CREATE INDEX billing_usagerecord_of_organization ON billing_usagerecord (organization_id, id);
+-- Rows lie in the order of their ends, nearly in that of their beginnings: a few bytes for each thousand of them.
+CREATE INDEX billing_usagerecord_by_time ON billing_usagerecord USING brin (created_at, ended_at)
+    WITH (autosummarize = on);
 
 -- What has ended, or was adjusted, and is not in the rollups and the ledger yet. The posting takes it out.
 CREATE TABLE billing_unposted (
