@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from django.db import connection, transaction
 
@@ -47,7 +48,7 @@ def reconcile(since: datetime | None = None, *, gone: timedelta = GONE, longest:
     With `since`, what was posted is summed up only for windows that began at most a day before it.
     Not to be called within a transaction: it needs one of its own.
     """
-    parameters = {"since": since, "gone": gone, "longest": longest}
+    parameters: dict[str, Any] = {"since": since, "gone": gone, "longest": longest}
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL work_mem = '64MB'")

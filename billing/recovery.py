@@ -62,8 +62,9 @@ BasisOf = Callable[[Orphan], Awaitable[Basis]]
 
 def orphan_of(row: tuple[Any, ...]) -> Orphan:
     """From a row with these columns, in this order."""
-    *facts, progress = row
-    return Orphan(*facts, msgspec.convert(progress, Seen) if progress is not None else None)
+    record_id, model, upstream_id, response_id, price_id, request_bytes, progress = row
+    seen = msgspec.convert(progress, Seen) if progress is not None else None
+    return Orphan(record_id, model, upstream_id, response_id, price_id, request_bytes, seen)
 
 
 def final_of(entries: list[Entry]) -> Settlement | None:
