@@ -34,6 +34,10 @@ FOREIGN = ("DATABASE_URL", "REDIS_URL", "BROKER_URL", "PUBLIC_URL", "ALLOWED_HOS
            "SEALING_KEYS", "METRICS_TOKEN", "DJANGO_SETTINGS_MODULE")  # fmt: skip
 SHUTDOWN_SECONDS = 10.0
 SETTLED_SECONDS = 5.0
+STATES = """
+SELECT state, count(*) FROM billing_usagerecord GROUP BY state
+UNION ALL SELECT 'pending', count(*) FROM billing_hold HAVING count(*) > 0
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,7 @@ class Stand:
         deadline = time.monotonic() + SETTLED_SECONDS
         with closing(psycopg.connect(database_url(self._folder), autocommit=True)) as connection:
             while True:
-                rows = connection.execute("SELECT state, count(*) FROM billing_usagerecord GROUP BY state").fetchall()
-                states: dict[str, int] = dict(rows)
+                states: dict[str, int] = dict(connection.execute(STATES).fetchall())
                 if "pending" not in states or time.monotonic() > deadline:
                     return states
                 time.sleep(0.1)
