@@ -1,6 +1,7 @@
 """The meter: deadlines, callers that leave, and what lies in the spool until the database has it."""
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import uuid
@@ -223,9 +224,9 @@ async def test_on_a_full_disk_nothing_is_admitted_and_ends_go_on(books, tiny_dis
             await meter.hold(hold)
             meter.dispatched(hold.id)
         filler = tiny_disk / "filler"
-        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-            while True:
-                file.write(bytes(4096))
+        with filler.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
         large = Opened(response_id="r" * 40_000, upstream_id=holds[0].upstream_id)
         for hold in holds:
             meter.opened(hold.id, large)
@@ -250,11 +251,3 @@ async def test_what_cannot_be_kept_as_dispatched_is_not_dispatched(spooling, spo
     await spool.close()
     with pytest.raises(BillingUnavailable):
         spooling.dispatched(hold.id)
-    assert not await refused_probe(spooling)
-
-
-async def refused_probe(meter):
-    """Its probe of a closed spool ends with the test."""
-    meter._probe.cancel()
-    await asyncio.wait([meter._probe])
-    return False
