@@ -90,8 +90,7 @@ class Stand:
         deadline = time.monotonic() + SETTLED_SECONDS
         with closing(psycopg.connect(database_url(self._folder), autocommit=True)) as connection:
             while True:
-                rows = connection.execute(STATES).fetchall()
-                states: dict[str, int] = dict(rows)
+                states: dict[str, int] = dict(connection.execute(STATES).fetchall())
                 if "pending" not in states or time.monotonic() > deadline:
                     return states
                 time.sleep(0.1)
