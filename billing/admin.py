@@ -145,7 +145,7 @@ class UsageRecordAdmin(ReadOnlyAdmin):
     search_fields = ("=response_id", "api_key__hint", "model")
     search_help_text = "A request id, a response id, a key's hint or a model."
     fieldsets: ClassVar[Any] = (
-        (None, {"fields": ("id", "state", "status", "usage_source", "flags", "created_at", "ended_at", "posted_at")}),
+        (None, {"fields": ("id", "state", "status", "usage_source", "flags", "created_at", "ended_at")}),
         ("Who asked", {"fields": ("organization", "project", "api_key", "client_request_id")}),
         ("What was asked, and where it went", {"fields": (
             "endpoint", "model", "stream", "asked_service_tier", "upstream", "upstream_model", "served_model",

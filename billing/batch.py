@@ -2,36 +2,34 @@
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
 
-from billing.record import Hold, Settlement
+from billing.record import Hold, Progress, Settlement
 
-HOLD = "SELECT billing_hold(%s::json)"
-SETTLE = "SELECT billing_settle(%s::json, %s, %s)"
-BOTH = "SELECT billing_settle(%s::json, %s, %s), billing_hold(%s::json)"  # evaluated from left to right
-
+T = TypeVar("T")
 Waiter = asyncio.Future[None]
 
 
 class Batch:
-    """Items of one call, each with the future of whoever waits for it."""
+    """Items of one call, each with the future of whoever waits for it; and marks, for which nobody waits."""
 
     def __init__(self) -> None:
         self.settlements: dict[UUID, tuple[Settlement, Waiter]] = {}
         self.holds: dict[UUID, tuple[Hold, Waiter]] = {}
+        self.marks: dict[UUID, Progress] = {}
 
     def __len__(self) -> int:
-        return len(self.settlements) + len(self.holds)
+        return len(self.settlements) + len(self.holds) + len(self.marks)
 
     def take(self, most: int) -> "Batch":
         """The oldest items, at most so many of each kind."""
         taken = Batch()
-        for source, target in ((self.settlements, taken.settlements), (self.holds, taken.holds)):
-            for record_id in list(source)[:most]:
-                target[record_id] = source.pop(record_id)  # type: ignore[assignment]
+        taken.settlements = _taken(self.settlements, most)
+        taken.holds = _taken(self.holds, most)
+        taken.marks = _taken(self.marks, most)
         return taken
 
     def singles(self) -> Iterable["Batch"]:
@@ -44,16 +42,22 @@ class Batch:
             single.holds[record_id] = hold
             yield single
 
-    def call(self) -> tuple[str, list[Any]]:
-        """The one statement that writes it all, and its parameters."""
-        settle = self._settle_parameters() if self.settlements else []
-        hold = [_json(item for item, _ in self.holds.values())] if self.holds else []
-        return (BOTH if settle and hold else SETTLE if settle else HOLD), settle + hold
+    def ends(self, of: Iterable[UUID] | None = None) -> str:
+        """The ends as JSON, in the order of their ids, which is the order of locks; all, or those of some ids."""
+        ids = self.settlements if of is None else of
+        return _json(self.settlements[record_id][0] for record_id in sorted(ids))
 
-    def _settle_parameters(self) -> list[Any]:
-        ids = sorted(self.settlements)
-        return [_json(self.settlements[record_id][0] for record_id in ids), ids[0], ids[-1]]
+    def hold_items(self) -> str:
+        """The holds as JSON, in the order of their ids."""
+        return _json(self.holds[record_id][0] for record_id in sorted(self.holds))
+
+    def mark_items(self) -> str:
+        return _json(self.marks[record_id] for record_id in sorted(self.marks))
 
 
-def _json(items: Iterable[Hold | Settlement]) -> str:
+def _taken(items: dict[UUID, T], most: int) -> dict[UUID, T]:
+    return {record_id: items.pop(record_id) for record_id in list(items)[:most]}
+
+
+def _json(items: Iterable[Hold | Settlement | Progress]) -> str:
     return msgspec.json.encode(list(items)).decode()

@@ -1,222 +1,170 @@
-"""hold -> settle | void: the only writer of usage records.
+"""hold -> settle | void: the only way to usage records.
 
-A process has one lane: one connection, and one call that carries what has gathered while the last one was under way,
-settles first. No timer: at low load a batch of one leaves at once. Callers wait beside the lane and may leave. A batch
-is repeated until it is known what became of it: a call whose answer was lost may still be carried out, however late,
-so nothing may be decided about its holds before; once known, those that nobody waits for any more are voided.
+    await meter.hold(hold)         durable, or an exception of billing/refusals.py
+    meter.dispatched(id)           before the upstream connection is opened
+    meter.opened(id, ...)          the upstream gave the answer an id
+    meter.seen(id, ...)            how much of it has come
+    await meter.settle(settlement) the end, kept before the last bytes may leave
+
+What is known of an open request lies in the spool from its dispatch on, so that it outlives this process and an outage
+of the database; the lane brings it to the database, and the spool forgets what has arrived there.
 """
 
 import asyncio
 import logging
-import os
-import socket
-from typing import Any
+import time
 from uuid import UUID
 
-import psycopg
+import msgspec
 
-from billing.batch import Batch, Waiter
-from billing.record import Hold, Settlement, refused, void
+from billing import faults
+from billing.batch import Waiter
+from billing.lane import Lane, is_fulfilled
+from billing.record import Hold, Opened, Progress, Seen, Settlement
+from billing.refusals import BillingUnavailable
+from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due
 
 logger = logging.getLogger(__name__)
 
-LARGEST_BATCH = 256
-RETRY_SECONDS = 0.2
-HANGING_SECONDS = 5
-# Plans stay nested loops over the ids in their order: the order of locks depends on it.
-OPTIONS = "-c plan_cache_mode=force_generic_plan " + " ".join(
-    f"-c {name}=off" for name in ("enable_hashjoin", "enable_mergejoin", "enable_seqscan", "jit")
-)
-# Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
-REFUSALS = ("22", "23", "54")
+PROBE_SECONDS = 1.0
 
 
-class BillingUnavailable(Exception):
-    """The hold was not durable in time: the request may not be admitted. Nothing is held for it."""
+class _Open:
+    """An open request of this process."""
+
+    __slots__ = ("kept_at", "marked_at", "opened")
+
+    def __init__(self) -> None:
+        self.opened: Opened | None = None
+        self.kept_at: float | None = None  # when its progress last went to the spool
+        self.marked_at = time.monotonic()  # when it last went to the database
 
 
 class Meter:
-    """The lane of one process. Any task may call `hold` and `settle`."""
+    """The books' door for one process. Any task may call it; no caller's leaving undoes what it has begun."""
 
-    def __init__(self, conninfo: str, *, hold_seconds: float, settle_seconds: float) -> None:
-        self._conninfo = conninfo
+    def __init__(
+        self, conninfo: str, spool: Spool, *, hold_seconds: float, settle_seconds: float, progress_seconds: float
+    ) -> None:
+        """`progress_seconds`: how often the progress of a stream goes to the database."""
+        self._lane = Lane(conninfo, self._when_ended)
+        self._spool = spool
         self._hold_seconds = hold_seconds
         self._settle_seconds = settle_seconds
-        self._gathered = Batch()
-        self._under_way = Batch()
-        self._something = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
-        self._lane: asyncio.Task[None] | None = None
+        self._progress_seconds = progress_seconds
+        self._open: dict[UUID, _Open] = {}
+        self._probe: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._lane = asyncio.create_task(self._run(), name="metering lane")
+        self._lane.start()
 
     async def close(self, seconds: float) -> None:
-        """Waits up to `seconds` until everything handed in is written, then ends the lane."""
-        if self._lane is None:
-            return
-        idle = asyncio.ensure_future(self._idle.wait())
-        await asyncio.wait([idle], timeout=seconds)
-        idle.cancel()
-        if unwritten := len(self._gathered) + len(self._under_way):
-            logger.error("%d holds and ends are not written: the database did not answer", unwritten)
-            self._cut_connection()
-            await asyncio.sleep(RETRY_SECONDS / 2)  # the call under way fails of it, so that it need not be cancelled
-        self._lane.cancel()
-        await asyncio.wait([self._lane], timeout=1)
-        await self._drop_connection()
+        """Waits up to `seconds` until everything handed in is written; what is not stays in the spool."""
+        await self._lane.close(seconds)
+        if self._probe is not None:
+            self._probe.cancel()
+        await self._spool.close()
 
     async def hold(self, hold: Hold) -> None:
-        """Returns once the record is durable; BillingUnavailable after the deadline. Who leaves leaves a void."""
-        waiter = self._hand_in(self._gathered.holds, hold)
+        """Returns once the hold is durable; else an exception of billing/refusals.py. Who leaves leaves a void."""
+        if self._spool.is_failing:
+            self._make_well()
+            raise BillingUnavailable("The spool takes no more.")
+        faults.reach("hold.before")
+        waiter = self._lane.hold(hold)
         timer = asyncio.get_running_loop().call_later(self._hold_seconds, _expire, waiter)
         try:
             await waiter
+            self._open[hold.id] = _Open()
+            faults.reach("hold.after")
         except BaseException:
-            self._take_back(hold, waiter)
+            self._lane.take_back(hold, waiter)
             raise
         finally:
             timer.cancel()
 
+    def dispatched(self, record_id: UUID) -> None:
+        """It may go upstream now. BillingUnavailable where that cannot be kept: then it must not."""
+        try:
+            self._spool.append(Kind.DISPATCHED, record_id, b"")
+        except SpoolFailed as error:
+            self._make_well()
+            raise BillingUnavailable(str(error)) from error
+        faults.reach("dispatch.after")
+
+    def opened(self, record_id: UUID, opened: Opened) -> None:
+        """The upstream gave the answer an id, by which it can be asked for later."""
+        request = self._open.get(record_id)
+        if request is not None and request.opened is None:
+            request.opened = opened
+            self._keep(Kind.OPENED, record_id, opened)
+
+    def seen(self, record_id: UUID, service_tier: str, model: str, delta_events: int) -> None:
+        """How much has come. Kept about once a second, and now and then in the database."""
+        request = self._open.get(record_id)
+        now = time.monotonic()
+        if request is None or not is_progress_due(request.kept_at, now):
+            return
+        request.kept_at = now
+        seen = Seen(delta_events, service_tier, model)
+        self._keep(Kind.PROGRESS, record_id, seen)
+        if now - request.marked_at >= self._progress_seconds:
+            request.marked_at = now
+            response_id = request.opened.response_id if request.opened else ""
+            self._lane.mark(Progress(id=record_id, response_id=response_id, progress=seen))
+
     async def settle(self, settlement: Settlement) -> bool:
-        """Whether the end was durable within the deadline; where not, the lane goes on trying, the caller goes on."""
+        """Returns once the end outlives whatever dies: True if it is in the database, else it is on our disk."""
         waiter = self.settle_soon(settlement)
+        faults.reach("final.spooled")
         await asyncio.wait([waiter], timeout=self._settle_seconds)
-        return _is_fulfilled(waiter)
+        if not is_fulfilled(waiter):
+            try:
+                await self._spool.sync()
+            except SpoolFailed as error:
+                logger.error("metering: the end of record %s is not on disk: %s", settlement.id, error)
+        faults.reach("settle.after")
+        return is_fulfilled(waiter)
 
     def settle_soon(self, settlement: Settlement) -> Waiter:
         """Hands an end in without waiting for it. The first end handed in for a record is the one that counts."""
-        for batch in (self._gathered, self._under_way):
-            if settlement.id in batch.settlements:
-                return batch.settlements[settlement.id][1]
-        return self._hand_in(self._gathered.settlements, settlement)
+        if settlement.id in self._open:
+            self._keep(Kind.FINAL, settlement.id, settlement)
+        return self._lane.end(settlement)
 
-    def _take_back(self, hold: Hold, waiter: Waiter) -> None:
-        """It will never go upstream. Not sent, it is forgotten; under way, it is voided once that is known."""
-        if _is_fulfilled(waiter):
-            self._void(hold)
-        else:
-            self._gathered.holds.pop(hold.id, None)
+    async def recover(self, settlement: Settlement) -> None:
+        """Ends a request of a process that is gone. Returns once that is durable, however long it takes."""
+        await asyncio.wait([self._lane.end(settlement)])
 
-    def _void(self, hold: Hold) -> None:
-        self.settle_soon(void(hold.id, status=None, flags=("undispatched",)))
+    def open_requests(self) -> set[UUID]:
+        """The requests of this process that may be open in the database."""
+        return self._open.keys() | self._lane.holding()
 
-    def _hand_in(self, queue: dict[UUID, Any], item: Hold | Settlement) -> Waiter:
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        waiter.add_done_callback(_retrieved)
-        queue[item.id] = (item, waiter)
-        self._idle.clear()
-        self._something.set()
-        return waiter
+    def _when_ended(self, record_id: UUID) -> None:
+        self._open.pop(record_id, None)
+        self._spool.acknowledge(record_id)
+        faults.reach("acknowledge.after")
 
-    # The lane -----------------------------------------------------------------------------------------------------
-
-    async def _run(self) -> None:
-        while True:
-            await self._something.wait()
-            await self._connect()
-            self._under_way = self._gathered.take(LARGEST_BATCH)
-            if self._under_way:
-                await self._write(self._under_way)
-                self._under_way = Batch()
-            else:
-                self._something.clear()
-                self._idle.set()
-
-    async def _connect(self) -> None:
-        """Before anything is taken: what waits for a connection was not sent, and can be taken back without a trace."""
-        while self._connection is None:
-            try:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, options=OPTIONS, application_name="tollgate metering",
-                    connect_timeout=HANGING_SECONDS, keepalives_idle=30,
-                )  # fmt: skip
-            except Exception as error:
-                logger.warning("metering: the database cannot be reached (%s)", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-
-    async def _write(self, batch: Batch) -> None:
-        """Returns once it is known what became of each item."""
-        while True:
-            await self._connect()
-            try:
-                await self._execute(batch)
-            except Exception as error:
-                if _is_refusal(error):
-                    await self._write_one_by_one(batch, error)
-                    return
-                logger.warning("metering: the database did not answer (%s)", type(error).__name__)
-                await self._drop_connection()
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self._written(batch)
-                return
-
-    async def _execute(self, batch: Batch) -> None:
-        """One call. An await on psycopg is never cancelled: a server that hangs loses its connection."""
-        assert self._connection is not None
-        watchdog = asyncio.get_running_loop().call_later(HANGING_SECONDS, self._cut_connection)
+    def _keep(self, kind: Kind, record_id: UUID, what: msgspec.Struct) -> None:
+        """What cannot be kept is not worth the stream: the lane still brings its end to the database."""
         try:
-            await self._connection.execute(*batch.call(), prepare=True)
-        finally:
-            watchdog.cancel()
+            self._spool.append(kind, record_id, msgspec.json.encode(what))
+        except SpoolFailed as error:
+            logger.warning("metering: %s of record %s is not in the spool: %s", kind.name, record_id, error)
+            self._make_well()
 
-    def _written(self, batch: Batch) -> None:
-        for hold, waiter in batch.holds.values():
-            if waiter.done():  # nobody waits any more: it was sent, so it is there
-                self._void(hold)
-            else:
-                waiter.set_result(None)
-        for _, waiter in batch.settlements.values():
-            if not waiter.done():
-                waiter.set_result(None)
+    def _make_well(self) -> None:
+        """While the spool fails nothing is admitted; it is tried again about once a second."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.create_task(self._probe_spool(), name="spool probe")
 
-    async def _write_one_by_one(self, batch: Batch, error: Exception) -> None:
-        """One item that the database refuses must not keep its neighbours."""
-        if len(batch) > 1:
-            for single in batch.singles():
-                await self._write(single)
-            return
-        for hold, waiter in batch.holds.values():
-            logger.error("metering: the hold of record %s is refused: %s", hold.id, type(error).__name__)
-            if not waiter.done():
-                waiter.set_exception(BillingUnavailable("The record was refused."))
-        for settlement, waiter in batch.settlements.values():
-            logger.error("metering: the end of record %s is refused: %s", settlement.id, type(error).__name__)
-            if settlement != refused(settlement.id):
-                self._gathered.settlements[settlement.id] = (refused(settlement.id), waiter)
-
-    def _cut_connection(self) -> None:
-        """Ends the call under way as if the server had closed the connection."""
-        if self._connection is not None and not self._connection.closed:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
-
-    async def _drop_connection(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether the items are to blame, or we; where it is the database, or the way to it, the batch is repeated."""
-    if isinstance(error, psycopg.Error):
-        return (error.sqlstate or "").startswith(REFUSALS)
-    return not isinstance(error, OSError)
-
-
-def _is_fulfilled(waiter: Waiter) -> bool:
-    return waiter.done() and not waiter.cancelled() and waiter.exception() is None
+    async def _probe_spool(self) -> None:
+        while True:
+            if await self._spool.probe():
+                return
+            await asyncio.sleep(PROBE_SECONDS)
 
 
 def _expire(waiter: Waiter) -> None:
     if not waiter.done():
         waiter.set_exception(BillingUnavailable("The hold was not durable in time."))
-
-
-def _retrieved(waiter: Waiter) -> None:
-    """Nobody may be left to look at a refusal; it was logged."""
-    if not waiter.cancelled():
-        waiter.exception()

@@ -24,8 +24,15 @@ class PriceList:
 
     def __init__(self, prices: Iterable[ListedPrice]) -> None:
         self._of_pattern: dict[str, list[ListedPrice]] = {}
+        self._of_id: dict[UUID, ListedPrice] = {}
         for price in sorted(prices, key=lambda price: price.effective_from, reverse=True):
             self._of_pattern.setdefault(price.model, []).append(price)
+            self._of_id[price.id] = price
+
+    def sheet(self, price_id: UUID | None) -> PriceSheet | None:
+        """The price that a request was held at, whatever the model costs by now."""
+        price = self._of_id.get(price_id) if price_id else None
+        return price.sheet if price else None
 
     def price_of(self, model: str, at: datetime) -> ListedPrice | None:
         """None where the model is unpriced at that time."""

@@ -6,8 +6,17 @@ from uuid import UUID
 
 import msgspec
 
+from billing.estimation import UNKNOWN, Ratio
 from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
 from billing.tokens import TokenUsage
+
+# What a person should look at: usage that nobody reported, costs that were not charged or could not be told.
+REVIEW_FLAGS = frozenset(
+    {
+        "process_died", "host_lost", "unanswered", "refused", "absurd_usage", "usage_absent", "overage",
+        "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+    }
+)  # fmt: skip
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,17 +37,19 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     asked_service_tier: str
     client_request_id: str
     retry_count: int
+    request_bytes: int
     hold_nano_usd: int
+    hold_tokens: int
     flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose hold is durable, and what its end is reckoned by: the price held, the size of what was asked."""
+    """A request whose hold is durable, and what its end is reckoned by: the price held, and for estimates a ratio."""
 
     hold: Hold
     price: PriceSheet | None
-    request_bytes: int
+    ratio: Ratio = UNKNOWN
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -68,15 +79,37 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    delta_events: int = 0
     tool_calls: dict[str, int] = msgspec.field(default_factory=dict)
     reported_usage: Any = None
     cost_nano_usd: int = 0
-    charged_nano_usd: int = 0
-    overage_nano_usd: int = 0
     lines: tuple[Line, ...] = ()
     flags: tuple[str, ...] = ()
     first_byte_ms: int | None = None
     latency_ms: int | None = None
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """By what an upstream knows the answer that it has begun."""
+
+    response_id: str
+    upstream_id: UUID
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known so far of an open request, for whoever has to end it should this process not live to do so."""
+
+    id: UUID
+    response_id: str = ""
+    progress: "Seen"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """How much of an answer has come."""
+
+    delta_events: int = 0
+    service_tier: str = ""
+    model: str = ""
 
 
 def void(record_id: UUID, status: int | None, flags: tuple[str, ...] = ()) -> Settlement:

@@ -16,9 +16,17 @@ from django.db.models.functions import TruncDay, TruncHour
 from django.utils import timezone
 
 from accounts.models import APIKey, Organization, User
-from billing.models import UsageRecord, UsageRecordQuerySet, UsageRollup, UsageRollupQuerySet
+from billing.models import (
+    Adjustment,
+    AdjustmentQuerySet,
+    Hold,
+    UsageRecord,
+    UsageRecordQuerySet,
+    UsageRollup,
+    UsageRollupQuerySet,
+)
 
-Rows = TypeVar("Rows", UsageRollupQuerySet, UsageRecordQuerySet)
+Rows = TypeVar("Rows", UsageRollupQuerySet, UsageRecordQuerySet, AdjustmentQuerySet)
 
 
 class Group(StrEnum):
@@ -44,6 +52,7 @@ SUMS = (
     "requests", "voided", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "cost_nano_usd", "charged_nano_usd", "overage_nano_usd",
 )  # fmt: skip
+AMOUNTS = SUMS[2:]
 ORGANIZATION = {"organization_id": "organization_id"}
 PROJECT = ORGANIZATION | {"project_id": "project_id"}
 COLUMNS: dict[Group, dict[str, str]] = {
@@ -82,47 +91,68 @@ def usage(
     only = Q(organization=organization) if organization else Q()
     only &= Q(api_key=key) if key else Q()
     rollups = _seen(UsageRollup.objects.filter(only), user, start).annotate(day=TruncDay("hour", tzinfo=UTC))
-    records = _seen(UsageRecord.objects.filter(only).unposted(), user, start).annotate(
-        hour=TruncHour("created_at", tzinfo=UTC), day=TruncDay("created_at", tzinfo=UTC)
+    hours = {"hour": TruncHour("created_at", tzinfo=UTC), "day": TruncDay("created_at", tzinfo=UTC)}
+    records = _seen(UsageRecord.objects.filter(only).unposted(), user, start).annotate(**hours)
+    adjustments = _seen(Adjustment.objects.filter(only).unposted(), user, start).annotate(**hours)
+    parts = (
+        _summed(rollups, columns, _ROLLUP_SUMS)
+        .union(_summed(records, columns, _RECORD_SUMS), _summed(adjustments, columns, _ADJUSTMENT_SUMS), all=True)
+        .order_by()
     )
-    parts = _summed(rollups, columns, _ROLLUP_SUMS).union(_summed(records, columns, _RECORD_SUMS), all=True).order_by()
     rows = _merged(parts, [*columns, *_names(columns)])
     return {"since": _iso(start), "rows": rows, "total": {name: sum(row[name] for row in rows) for name in SUMS}}
 
 
 def recent_requests(
     *, user: User | None = None, organization: Organization | None = None, limit: int = 50
-) -> QuerySet[UsageRecord]:
-    """The newest usage records of any state that `user` may see, with organization, project and key loaded."""
-    records = UsageRecord.objects.visible_to(user) if user else UsageRecord.objects.all()
-    if organization:
-        records = records.filter(organization=organization)
-    return records.select_related("organization", "project", "api_key").order_by("-id")[:limit]
+) -> list[Hold | UsageRecord]:
+    """The newest requests that `user` may see, open or ended, with organization, project and key loaded."""
+    newest: list[Hold | UsageRecord] = []
+    for requests in (Hold.objects.all(), UsageRecord.objects.all()):
+        seen = requests.visible_to(user) if user else requests
+        if organization:
+            seen = seen.filter(organization=organization)
+        newest += seen.select_related("organization", "project", "api_key").order_by("-id")[:limit]
+    return sorted(newest, key=lambda request: request.id, reverse=True)[:limit]
 
 
 def receipt(record_id: UUID) -> dict[str, Any]:
     """What became of one request and how its cost came about. UsageRecord.DoesNotExist where there is none.
 
-    The cost is the sum of the lines' amounts, rounded half up to a nano once.
+    The cost is the sum of the lines' amounts, rounded half up to a nano once. Where the truth came after an estimate,
+    usage, cost and lines are the truth's, and `adjustment` says what it changed.
     """
-    record = UsageRecord.objects.select_related("organization", "project", "api_key").get(id=record_id)
+    request: Any = Hold.objects.filter(id=record_id).select_related("organization", "project", "api_key").first()
+    if request is None:
+        request = UsageRecord.objects.select_related("organization", "project", "api_key").get(id=record_id)
+    adjustment = Adjustment.objects.filter(record_id=record_id).first()
+    truth = adjustment or request
+    final = {name: getattr(request, name, 0) + (getattr(adjustment, name) if adjustment else 0) for name in AMOUNTS}
     return {
-        "id": str(record.id), "state": record.state, "usage_source": record.usage_source,
-        "organization": record.organization.name, "organization_id": str(record.organization_id),
-        "project": record.project.name, "project_id": str(record.project_id),
-        "key": record.api_key.name, "key_id": str(record.api_key_id),
-        "model": record.model, "upstream": record.upstream, "response_id": record.response_id,
-        "service_tier": record.service_tier, "status": record.status, "stream": record.stream,
+        "id": str(request.id), "state": "settled" if adjustment else request.state,
+        "usage_source": getattr(truth, "usage_source", "none"),
+        "organization": request.organization.name, "organization_id": str(request.organization_id),
+        "project": request.project.name, "project_id": str(request.project_id),
+        "key": request.api_key.name, "key_id": str(request.api_key_id),
+        "model": request.model, "upstream": request.upstream, "response_id": truth.response_id,
+        "service_tier": getattr(truth, "service_tier", ""), "status": request.status, "stream": request.stream,
         "usage": {
-            "input_tokens": record.input_tokens, "cached_tokens": record.cached_tokens,
-            "cache_write_tokens": record.cache_write_tokens, "output_tokens": record.output_tokens,
-            "reasoning_tokens": record.reasoning_tokens, "total_tokens": record.input_tokens + record.output_tokens,
+            "input_tokens": final["input_tokens"], "cached_tokens": final["cached_tokens"],
+            "cache_write_tokens": final["cache_write_tokens"], "output_tokens": final["output_tokens"],
+            "reasoning_tokens": final["reasoning_tokens"],
+            "total_tokens": final["input_tokens"] + final["output_tokens"],
         },
-        "tool_calls": record.tool_calls, "hold_nano_usd": record.hold_nano_usd, "cost_nano_usd": record.cost_nano_usd,
-        "charged_nano_usd": record.charged_nano_usd, "overage_nano_usd": record.overage_nano_usd,
-        "lines": record.lines, "created_at": _iso(record.created_at), "first_byte_ms": record.first_byte_ms,
-        "latency_ms": record.latency_ms, "flags": record.flags,
+        "tool_calls": getattr(truth, "tool_calls", {}), "hold_nano_usd": request.hold_nano_usd,
+        "cost_nano_usd": final["cost_nano_usd"], "charged_nano_usd": final["charged_nano_usd"],
+        "overage_nano_usd": final["overage_nano_usd"], "lines": getattr(truth, "lines", []),
+        "created_at": _iso(request.created_at), "first_byte_ms": request.first_byte_ms,
+        "latency_ms": request.latency_ms, "flags": request.flags + (adjustment.flags if adjustment else []),
+        "adjustment": _change(adjustment) if adjustment else None,
     }  # fmt: skip
+
+
+def _change(adjustment: Adjustment) -> dict[str, Any]:
+    return {name: getattr(adjustment, name) for name in AMOUNTS} | {"created_at": _iso(adjustment.created_at)}
 
 
 def today(zone: str = "UTC") -> datetime:
@@ -134,6 +164,8 @@ def today(zone: str = "UTC") -> datetime:
 _SETTLED, _VOID = Q(state=UsageRecord.State.SETTLED), Q(state=UsageRecord.State.VOID)
 _ROLLUP_SUMS = {f"sum_{name}": Sum(name) for name in SUMS}
 _RECORD_SUMS = _ROLLUP_SUMS | {"sum_requests": Count("id", filter=_SETTLED), "sum_voided": Count("id", filter=_VOID)}
+
+_ADJUSTMENT_SUMS = _ROLLUP_SUMS | {"sum_requests": Sum("requests"), "sum_voided": -Sum("requests")}
 
 
 def _seen(rows: Rows, user: User | None, start: datetime | None) -> Rows:

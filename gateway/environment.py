@@ -40,6 +40,16 @@ class Environment:
         self._known.add(name)
         return str(self._env.str(name, default))
 
+    def path(self, name: str, default: Path) -> Path:
+        return Path(self.text(name, str(default))).resolve()
+
+    def faults(self, name: str) -> str:
+        """Faults to inject, in tests alone."""
+        value = self.text(name, "")
+        if value and self.mode != "test":
+            raise ImproperlyConfigured(f"{name}: faults are injected with TOLLGATE_ENV=test alone. Unset it.")
+        return value
+
     def choice(self, name: str, choices: tuple[str, ...], default: str) -> str:
         value = self.text(name, default)
         if value not in choices:

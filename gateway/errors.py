@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from datetime import UTC
 from functools import singledispatch
 from uuid import UUID
 
@@ -9,7 +10,8 @@ import msgspec
 from django.http import HttpResponse
 
 from accounts.authentication import KeyRefused, Refusal
-from billing.metering import BillingUnavailable
+from billing.pricing import figure
+from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
 from gateway.snapshot import SnapshotUnavailable
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 INVALID = "invalid_request_error"
 SERVER = "server_error"
 DO_RETRY = {"x-should-retry": "true"}
+DO_NOT_RETRY = {"x-should-retry": "false"}
 
 
 class UnknownPath(Exception):
@@ -176,6 +179,37 @@ def _(error: UnsupportedMediaType) -> Envelope:
 def _(error: Exception) -> Envelope:
     message = "The gateway cannot account for your request at the moment. Please retry."
     return Envelope(503, SERVER, message, None, "billing_unavailable", "unavailable", {**DO_RETRY, "retry-after": "5"})
+
+
+@envelope_of.register
+def _(error: QuotaExceeded) -> Envelope:
+    quota = error.lacking[0]
+    needed, left = figure(quota.metric, quota.needed), figure(quota.metric, quota.left)
+    message = (
+        f"You exceeded your current quota: {_described(quota)} has {left} left, and this request may need up to "
+        f"{needed}. {_way_out(quota)}"
+    )
+    return Envelope(429, "insufficient_quota", message, None, "insufficient_quota", "insufficient_quota", DO_NOT_RETRY)
+
+
+@envelope_of.register
+def _(error: Unpriced) -> Envelope:
+    message = "The model has no price here, so its cost cannot be kept within your quota. Ask the gateway's admins."
+    return Envelope(503, SERVER, message, "model", "model_not_priced", "unpriced", DO_NOT_RETRY)
+
+
+def _described(quota: Lacking) -> str:
+    """Which quota, as people call it."""
+    if quota.is_credit:
+        return f"the prepaid credit of {quota.level} {quota.name!r}"
+    period = {"day": "daily ", "month": "monthly "}.get(quota.period, "")
+    return f"the {period}{quota.metric} quota of {quota.level} {quota.name!r} ({figure(quota.metric, quota.limit)})"
+
+
+def _way_out(quota: Lacking) -> str:
+    if quota.renews_at is not None:
+        return f"It renews at {quota.renews_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC."
+    return "It does not renew by itself: ask the gateway's administrators for more."
 
 
 @envelope_of.register

@@ -8,10 +8,17 @@ from typing import Self
 from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
 
+from billing import faults
 from billing.metering import Meter
+from billing.recovery import Replay
 from billing.request_ids import RequestIds
+from billing.spool.folder import host_id
+from billing.spool.writer import Spool
+from billing.upkeep import Intervals, Upkeep
+from gateway.admission import Allowances
 from gateway.key_use import KeyUse
 from gateway.snapshot import Snapshots
+from gateway.upstream.lookup import Lookup
 from gateway.upstream.models_list import ModelLists
 from gateway.upstream.relay import Drains
 from gateway.upstream.transport import UpstreamTransport
@@ -38,8 +45,10 @@ class Runtime:
             poll_seconds=settings.REVISION_POLL_SECONDS, max_age_seconds=settings.SNAPSHOT_MAX_AGE_SECONDS,
         )  # fmt: skip
         self.meter = Meter(
-            settings.DATABASE_URL, hold_seconds=settings.HOLD_SECONDS, settle_seconds=settings.SETTLE_SECONDS
-        )
+            settings.DATABASE_URL, Spool(settings.SPOOL_DIR, self.process_id, max_bytes=settings.SPOOL_BYTES),
+            hold_seconds=settings.HOLD_SECONDS, settle_seconds=settings.SETTLE_SECONDS,
+            progress_seconds=settings.PROGRESS_SECONDS,
+        )  # fmt: skip
         self.key_use = KeyUse(self.pool, settings.KEY_USE_FLUSH_SECONDS)
         self.transport = UpstreamTransport(
             connect_seconds=settings.UPSTREAM_CONNECT_SECONDS,
@@ -47,19 +56,30 @@ class Runtime:
             most_connections=settings.UPSTREAM_CONNECTIONS,
         )
         self.model_lists = ModelLists(self.transport, settings.UPSTREAM_MODELS_SECONDS)
+        lookup = Lookup(self.transport, self.snapshots.catalog)
+        self.upkeep = Upkeep(
+            self.process_id, host_id(settings.SPOOL_DIR), self.pool, self.meter,
+            Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
+        )  # fmt: skip
+        self.allowances = Allowances(
+            settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS
+        )
         self.drains = Drains(settings.DRAIN_SECONDS, settings.DRAIN_OUTPUT_TOKENS, settings.DRAIN_STREAMS)
 
     async def start(self) -> Self:
+        faults.arm(settings.FAULTS)
         await self.pool.open()
         await self.snapshots.start()
         self.meter.start()
         self.key_use.start()
+        self.upkeep.start(Intervals(settings.HEARTBEAT_SECONDS, settings.RECOVERY_SECONDS, settings.AUDIT_SECONDS))
         return self
 
     async def close(self) -> None:
         """The meter first: what is still to be written needs nothing but its own connection."""
         await asyncio.sleep(0)  # tasks that were just cancelled hand in their endings
         await self.meter.close(settings.SHUTDOWN_SECONDS)
+        await self.upkeep.close()
         await self.key_use.close()
         await self.snapshots.close()
         await self.transport.aclose()

@@ -29,6 +29,7 @@ DATABASE_URL = env.database_url(embedded.database_url(TOLLGATE_VAR))
 DATABASES = {"default": {**env.database(DATABASE_URL), "CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
 REDIS_URL = env.redis_url("REDIS_URL", embedded.redis_url(TOLLGATE_VAR))
 BROKER_URL = env.redis_url("BROKER_URL", REDIS_URL)
+SPOOL_DIR = env.path("SPOOL_DIR", TOLLGATE_VAR / "spool")
 
 # Web ------------------------------------------------------------------------------------------------------------------
 PUBLIC_URL = env.text("PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/")
@@ -49,13 +50,25 @@ DRAIN_SECONDS = env.seconds("TOLLGATE_DRAIN_SECONDS", 30)
 DRAIN_OUTPUT_TOKENS = env.number("TOLLGATE_DRAIN_OUTPUT_TOKENS", 2000, least=0)
 DRAIN_STREAMS = env.number("TOLLGATE_DRAIN_STREAMS", 64, least=0)
 SHUTDOWN_SECONDS = env.seconds("TOLLGATE_SHUTDOWN_SECONDS", 60)
+COUNT_SECONDS = env.seconds("TOLLGATE_COUNT_SECONDS", 2)
+DEFAULT_OUTPUT_TOKENS = env.number("TOLLGATE_DEFAULT_OUTPUT_TOKENS", 16_384, least=256)
+DEFAULT_TOOL_CALLS = env.number("TOLLGATE_DEFAULT_TOOL_CALLS", 8, least=1)
+TOOL_INPUT_TOKENS = env.number("TOLLGATE_TOOL_INPUT_TOKENS", 32_000, least=0)
 HOLD_SECONDS = env.seconds("TOLLGATE_HOLD_SECONDS", 1)
 SETTLE_SECONDS = env.seconds("TOLLGATE_SETTLE_SECONDS", 0.25)
 REVISION_POLL_SECONDS = env.seconds("TOLLGATE_REVISION_POLL_SECONDS", 1)
 SNAPSHOT_MAX_AGE_SECONDS = env.seconds("TOLLGATE_SNAPSHOT_MAX_AGE_SECONDS", 60)
 KEY_USE_FLUSH_SECONDS = env.seconds("TOLLGATE_KEY_USE_FLUSH_SECONDS", 10)
+HEARTBEAT_SECONDS = env.seconds("TOLLGATE_HEARTBEAT_SECONDS", 5)
+RECOVERY_SECONDS = env.seconds("TOLLGATE_RECOVERY_SECONDS", 10)
+AUDIT_SECONDS = env.seconds("TOLLGATE_AUDIT_SECONDS", 60)
+HOST_LOOK_SECONDS = env.seconds("TOLLGATE_HOST_LOOK_SECONDS", 30)
+HOST_SILENT_SECONDS = env.seconds("TOLLGATE_HOST_SILENT_SECONDS", 600)
+PROGRESS_SECONDS = env.seconds("TOLLGATE_PROGRESS_SECONDS", 10)
+SPOOL_BYTES = env.number("TOLLGATE_SPOOL_BYTES", 1 << 30, least=64 << 20)
 POSTING_SECONDS = env.seconds("TOLLGATE_POSTING_SECONDS", 10)
 KEY_ROTATION_GRACE_HOURS = env.number("TOLLGATE_KEY_ROTATION_GRACE_HOURS", 24, least=0)
+FAULTS = env.faults("TOLLGATE_FAULTS")
 LOG_LEVEL = env.choice("TOLLGATE_LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
 env.refuse_unknown()
 
@@ -195,6 +208,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": POSTING_SECONDS,
         "options": {"expires": POSTING_SECONDS},
     },
+    "reap-lost-hosts": {
+        "task": "gateway.tasks.reap_lost_hosts",
+        "schedule": HOST_LOOK_SECONDS,
+        "options": {"expires": HOST_LOOK_SECONDS},
+    },
+    "measure-ratios": {"task": "billing.tasks.measure_ratios", "schedule": 3600.0},
     "make-partitions": {"task": "billing.tasks.make_partitions", "schedule": 24 * 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(TOLLGATE_VAR / "celerybeat-schedule")

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from accounts.first_admin import NAME, create_first_admin
-from billing.models import UsageRecord
+from billing.models import Unposted, UsageRecord
 from gateway.local.processes import Service
 from gateway.management.instance import PASSWORD_FILE
 
@@ -115,7 +115,7 @@ class Story:
         """Celery's beat posts what has ended, into rollups and ledger."""
         self._say("\nWaiting for Celery to post both to the hourly rollup and the ledger:")
         began = shown = time.monotonic()
-        while UsageRecord.objects.exclude(posted_at=None).count() < 2:
+        while UsageRecord.objects.count() < 2 or Unposted.objects.exists():
             now = time.monotonic()
             if now - began > POSTING_SECONDS:
                 raise CommandError(

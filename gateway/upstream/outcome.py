@@ -4,14 +4,16 @@ Every row of the table of endings (docs/endings.md) is decided here.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
-from billing.estimation import estimated_usage
 from billing.metering import Meter
-from billing.pricing import PriceLine, cost
-from billing.record import Admitted, Settlement, kept_lines, token_columns
+from billing.pricing import PriceSheet, cost
+from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
+from billing.refusals import BillingUnavailable
 from billing.tokens import TokenUsage
 from gateway.upstream.failures import UpstreamFailed
 from gateway.wire.tap import Reading
@@ -33,25 +35,38 @@ class Outcome:
         self.first_byte_ms: int | None = None
         self.upstream_request_id = ""
 
+    async def dispatch(self) -> None:
+        """It goes upstream now. BillingUnavailable where that cannot be kept: it must not, and its hold is released."""
+        try:
+            self._meter.dispatched(self._admitted.hold.id)
+        except BillingUnavailable:
+            await self._settle(self._void(NOTHING_READ))
+            raise
+
+    def watched(self, reading: Reading) -> None:
+        """What is known of the answer so far, kept in case that this process does not see its end."""
+        hold = self._admitted.hold
+        if reading.response_id:
+            self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
+        self._meter.seen(hold.id, reading.service_tier, reading.model, reading.delta_events)
+
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
         self.status = status
         self.first_byte_ms = self._elapsed_ms()
 
-    async def ended(
-        self, reading: Reading, *, delta_events: int, drained: bool, without_usage: str = "usage_absent"
-    ) -> None:
+    async def ended(self, reading: Reading, *, drained: bool, without_usage: str = "usage_absent") -> None:
         """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none."""
         if reading.usage is not None:
             await self._settle(self._settled(reading, reading.usage, "drained" if drained else "reported"))
-        elif delta_events or reading.ending in {"completed", "incomplete"}:
-            await self.cut(reading, delta_events=delta_events, flag=without_usage)
+        elif reading.delta_events or reading.ending in {"completed", "incomplete"}:
+            await self.cut(reading, flag=without_usage)
         else:
             await self._settle(self._void(reading))
 
-    async def cut(self, reading: Reading, *, delta_events: int, flag: str) -> None:
+    async def cut(self, reading: Reading, *, flag: str) -> None:
         """The answer will not be read to its end: estimated, and flagged with the reason."""
-        await self._settle(self._estimated(reading, delta_events, flag))
+        await self._settle(self._estimated(reading, flag))
 
     async def failed(self, failure: UpstreamFailed) -> None:
         """No answer came. Void where the upstream did no work for sure; else nobody knows, and nothing is charged."""
@@ -60,7 +75,7 @@ class Outcome:
         else:
             await self._settle(self._unanswered())
 
-    def abandoned(self, reading: Reading, *, delta_events: int, has_begun: bool) -> None:
+    def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
         """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
         if self.is_known:
             return
@@ -68,7 +83,7 @@ class Outcome:
         if reading.ending is not None and reading.usage is not None:
             end = self._settled(reading, reading.usage, "reported")
         elif has_begun:
-            end = self._estimated(reading, delta_events, "cancelled")
+            end = self._estimated(reading, "cancelled")
         else:
             end = self._unanswered()
         self._meter.settle_soon(end)
@@ -81,54 +96,64 @@ class Outcome:
     def _unanswered(self) -> Settlement:
         return self._settled(NOTHING_READ, TokenUsage(), "estimated", "unanswered")
 
-    def _estimated(self, reading: Reading, delta_events: int, flag: str) -> Settlement:
+    def _estimated(self, reading: Reading, flag: str) -> Settlement:
         usage = reading.usage  # chat chunks may report as they go
         if usage is None:
-            usage = estimated_usage(request_bytes=self._admitted.request_bytes, delta_events=delta_events)
+            request_bytes = self._admitted.hold.request_bytes
+            usage = self._admitted.ratio.usage(request_bytes=request_bytes, delta_events=reading.delta_events)
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
-        lines, unpriced = self._bill(reading, usage)
-        nano_usd = cost(lines)
-        absurd = ("absurd_usage",) if reading.absurd else ()
-        return msgspec.structs.replace(
-            self._ended(reading, "settled", source, (*flags, *absurd, *unpriced)),
-            tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
-            reported_usage=_kept_usage(reading.reported_usage),
-            cost_nano_usd=nano_usd,
-            charged_nano_usd=nano_usd,
-            lines=kept_lines(lines),
-            **token_columns(usage),
-        )
-
-    def _bill(self, reading: Reading, usage: TokenUsage) -> tuple[tuple[PriceLine, ...], tuple[str, ...]]:
-        """The lines and what they leave out. Before its end an answer names the tier asked for, not the one served."""
-        sheet, served = self._admitted.price, reading.service_tier if reading.ending else ""
-        if sheet is None:
-            return (), ()
-        lines = sheet.lines(usage, service_tier=served, tool_calls=reading.tool_calls)
-        return lines, sheet.flags(service_tier=served, tool_calls=reading.tool_calls)
+        known = replace(reading, usage=usage)
+        return self._with_times(settled(self._admitted.hold.id, known, source, self._admitted.price, flags))
 
     def _void(self, reading: Reading) -> Settlement:
-        return self._ended(reading, "void", "none", ())
+        return self._with_times(_ended(self._admitted.hold.id, reading, "void", "none", ()))
 
-    def _ended(self, reading: Reading, state: str, source: str, flags: tuple[str, ...]) -> Settlement:
-        return Settlement(
-            id=self._admitted.hold.id,
-            state=state,
-            usage_source=source,
+    def _with_times(self, end: Settlement) -> Settlement:
+        return msgspec.structs.replace(
+            end,
             status=self.status,
-            response_id=_kept(reading.response_id, 512),
-            served_model=_kept(reading.model, 200),
-            service_tier=_kept(reading.service_tier, 32),
             upstream_request_id=_kept(self.upstream_request_id, 128),
-            flags=flags,
             first_byte_ms=self.first_byte_ms,
             latency_ms=self._elapsed_ms(),
         )
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._arrived) * 1000)
+
+
+def settled(
+    record_id: UUID, reading: Reading, source: str, sheet: PriceSheet | None, flags: tuple[str, ...] = ()
+) -> Settlement:
+    """An answer whose usage is known, billed by the tier served. Before its end it names but the tier asked for."""
+    usage = reading.usage or TokenUsage()
+    served = reading.service_tier if reading.ending else ""
+    lines = sheet.lines(usage, service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
+    unpriced = sheet.flags(service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
+    absurd = ("absurd_usage",) if reading.absurd else ()
+    return msgspec.structs.replace(
+        _ended(record_id, reading, "settled", source, (*flags, *absurd, *unpriced)),
+        delta_events=reading.delta_events,
+        tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
+        reported_usage=_kept_usage(reading.reported_usage),
+        cost_nano_usd=cost(lines),
+        lines=kept_lines(lines),
+        **token_columns(usage),
+    )
+
+
+def _ended(record_id: UUID, reading: Reading, state: str, source: str, flags: tuple[str, ...]) -> Settlement:
+    return Settlement(
+        id=record_id,
+        state=state,
+        usage_source=source,
+        status=None,
+        response_id=_kept(reading.response_id, 512),
+        served_model=_kept(reading.model, 200),
+        service_tier=_kept(reading.service_tier, 32),
+        flags=flags,
+    )
 
 
 def _kept(text: str, most: int) -> str:

@@ -1,11 +1,12 @@
 """What we read of a create request. The body stays bytes; every field that is not named here passes untouched. Pure."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from gateway.wire.spans import replaced, span_of
+from gateway.wire.spans import with_members
 
 
 class InvalidRequest(Exception):
@@ -20,6 +21,7 @@ class InvalidRequest(Exception):
 
 WITHOUT_CONTROLS = r"\A[^\x00-\x1f]*\Z"  # what PostgreSQL takes and a log shows as it is
 MOST_OUTPUT_TOKENS = 10**9  # more than any model writes, little enough to be held
+MOST_TOOL_CALLS = 10_000  # likewise
 
 
 class CreateRequest(msgspec.Struct):
@@ -30,12 +32,15 @@ class CreateRequest(msgspec.Struct):
     background: bool | None = None
     store: bool | None = None
     max_output_tokens: Annotated[int, Meta(le=MOST_OUTPUT_TOKENS)] | None = None
+    max_tool_calls: Annotated[int, Meta(le=MOST_TOOL_CALLS)] | None = None
     service_tier: Annotated[str, Meta(pattern=WITHOUT_CONTROLS)] | None = None
     conversation: Any = None
     previous_response_id: Any = None
     prompt: Any = None
     input: Any = None
     tools: Any = None
+    context_management: Any = None
+    personality: Any = None
 
 
 def parse_create(body: bytes) -> CreateRequest:
@@ -54,12 +59,14 @@ def parse_create(body: bytes) -> CreateRequest:
     return request
 
 
+def with_fields(body: bytes, fields: Mapping[str, object]) -> bytes:
+    """`body`, which was parsed before, with these top-level fields set, and not a byte changed beside their values."""
+    return with_members(body, {name: msgspec.json.encode(value) for name, value in fields.items()})
+
+
 def with_model(body: bytes, model: str) -> bytes:
-    """`body` with another model's name, and not a byte changed beside it."""
-    span = span_of(body, "model")
-    if span is None:  # it was parsed before, so it is there
-        raise InvalidRequest("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
-    return replaced(body, span, msgspec.json.encode(model))
+    """`body` with another model's name."""
+    return with_fields(body, {"model": model})
 
 
 def _invalid_field(explanation: str) -> InvalidRequest:

@@ -5,7 +5,7 @@ is skipped by possessive patterns, about as fast as a parser, so that a large bo
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -15,6 +15,7 @@ SCALAR = re.compile(STRING + rb"|[^\s,}\]]++", re.DOTALL)
 BESIDE = rb'[^"{}\[\]]*+'
 NEXT_BRACKET = re.compile(BESIDE + rb"(?:" + STRING + BESIDE + rb")*+([{}\[\]])", re.DOTALL)
 OPENING = b"{["
+NOTHING = re.compile(rb"\s*+}")
 
 Span = tuple[int, int]
 
@@ -35,6 +36,26 @@ def span_of(document: bytes, *path: str) -> Span | None:
 
 def replaced(document: bytes, span: Span, value: bytes) -> bytes:
     return document[: span[0]] + value + document[span[1] :]
+
+
+def with_members(document: bytes, values: Mapping[str, bytes]) -> bytes:
+    """The object `document` with each key's value replaced wherever it stands, else added after the opening brace.
+
+    Repeated keys are all replaced: whichever of them a parser takes, it takes this one.
+    """
+    start = document.index(b"{") + 1
+    pieces, done, missing = [document[:start], b""], start, dict(values)
+    is_any_there = any(_may_hold(document, key) for key in values)
+    for name, span in _members(document, start - 1) if is_any_there else ():
+        key = next((key for key in values if _is(name, key)), None)
+        if key is not None:
+            pieces += (document[done : span[0]], values[key])
+            done = span[1]
+            missing.pop(key, None)
+    if missing:
+        added = b",".join(msgspec.json.encode(key) + b":" + value for key, value in missing.items())
+        pieces[1] = added if NOTHING.match(document, start) else added + b","
+    return b"".join((*pieces, document[done:]))
 
 
 def _value_of(document: bytes, start: int, key: str) -> Span | None:
@@ -66,6 +87,11 @@ def _end_of_value(document: bytes, start: int) -> int:
         if depth == 0:
             break
     return position
+
+
+def _may_hold(document: bytes, key: str) -> bool:
+    """Whether `key` may be a key anywhere: a search, far faster than going through. ASCII is only escaped as \\u00.."""
+    return not (key.isascii() and key.isidentifier()) or b'"%b"' % key.encode() in document or b"\\u00" in document
 
 
 def _is(string: bytes, key: str) -> bool:

@@ -9,6 +9,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from billing.batch import Batch
+from billing.lane import WRITE
 from billing.record import Hold, Settlement
 from billing.request_ids import uuid7
 
@@ -24,7 +25,7 @@ def batch_of(holds, ends):
     batch = Batch()
     batch.holds = {hold.id: (hold, None) for hold in holds}
     batch.settlements = {end.id: (end, None) for end in ends}
-    return batch.call() if batch else ("SELECT", [])
+    return WRITE, [batch.ends(), batch.hold_items()]
 
 
 def hold_of(**fields):
@@ -32,15 +33,15 @@ def hold_of(**fields):
     owner = {name: uuid.uuid4() for name in ("organization_id", "project_id", "api_key_id", "process_id")}
     names = {"endpoint": "responses", "model": "gpt-5", "upstream": "openai", "upstream_model": "gpt-5"}
     ids = {"id": new_id(), "upstream_id": uuid.UUID(int=1), "price_id": None}
-    rest = {"stream": True, "asked_service_tier": "", "client_request_id": "", "retry_count": 0, "hold_nano_usd": 5_000}
+    rest = {"stream": True, "asked_service_tier": "", "client_request_id": "", "retry_count": 0}
+    rest |= {"request_bytes": 40, "hold_nano_usd": 5_000, "hold_tokens": 100}
     return Hold(**(owner | names | ids | rest | fields))
 
 
 def settled(hold, nano_usd=100, **fields):
     """An end of `hold` that costs `nano_usd`."""
-    cost = {"cost_nano_usd": nano_usd, "charged_nano_usd": nano_usd}
     ended = {"state": "settled", "usage_source": "reported", "status": 200, "input_tokens": 7, "output_tokens": 3}
-    return Settlement(id=hold.id, **(ended | cost | fields))
+    return Settlement(id=hold.id, **(ended | {"cost_nano_usd": nano_usd} | fields))
 
 
 class Books:
@@ -65,19 +66,35 @@ class Books:
         """Its row, None where there is none."""
         return self.execute("SELECT * FROM billing_usagerecord WHERE id = %s", hold.id).fetchone()
 
+    def open(self, hold):
+        """The row of its hold, None where it is not open."""
+        return self.execute("SELECT * FROM billing_hold WHERE id = %s", hold.id).fetchone()
+
     def state(self, hold):
+        if self.open(hold):
+            assert self.record(hold) is None
+            return "pending"
         row = self.record(hold)
         return row and row["state"]
 
     def states(self):
+        """How many requests of this organization are in which state."""
         rows = self.execute(
-            "SELECT state, count(*) FROM billing_usagerecord WHERE organization_id = %s GROUP BY state",
-            self._owner["organization_id"],
+            "SELECT state, count(*) FROM billing_usagerecord WHERE organization_id = %(id)s GROUP BY state UNION ALL "
+            "SELECT 'pending', count(*) FROM billing_hold WHERE organization_id = %(id)s HAVING count(*) > 0",
+            {"id": self._owner["organization_id"]},
         )
         return {row["state"]: row["count"] for row in rows}
 
+    def clear(self):
+        """Takes away what this organization has."""
+        for table in ("billing_hold", "billing_usagerecord"):
+            self.execute(f"DELETE FROM {table} WHERE organization_id = %s", self._owner["organization_id"])
+        self.execute("DELETE FROM billing_unposted")
+
     def execute(self, statement, *parameters):
-        return self.connection.execute(statement, parameters)
+        named = parameters and isinstance(parameters[0], dict)
+        return self.connection.execute(statement, parameters[0] if named else parameters)
 
     def lane(self):
         """The server's process behind the meter's connection, once there is one."""
@@ -88,7 +105,7 @@ class Books:
         self.execute(f"SELECT pg_terminate_backend(pid) {LANES}")
 
     def locked(self):
-        """While the block lasts, calls on the table of records wait."""
+        """While the block lasts, calls on holds and records wait."""
         return _Locked(self.url)
 
     def is_blocked(self):
@@ -100,7 +117,7 @@ class _Locked:
         self._connection = psycopg.connect(url)
 
     def __enter__(self):
-        self._connection.execute("LOCK TABLE billing_usagerecord IN EXCLUSIVE MODE")
+        self._connection.execute("LOCK TABLE billing_hold, billing_usagerecord IN EXCLUSIVE MODE")
 
     def __exit__(self, *_):
         self._connection.close()

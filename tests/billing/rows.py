@@ -8,7 +8,8 @@ import uuid
 import msgspec
 from django.db import connection
 
-from billing.models import UsageRecord
+from billing.lane import WRITE
+from billing.models import Hold
 from billing.pricing import TokenPrice, cost, price_lines
 from billing.record import kept_lines
 from billing.request_ids import uuid7
@@ -30,11 +31,11 @@ def held_record(key, *, record_id=None, model="gpt-5", at=None):
         "api_key_id": str(key.id), "process_id": str(uuid.uuid4()), "endpoint": "responses", "model": model,
         "upstream_id": str(UPSTREAM_ID), "upstream": "openai", "upstream_model": model, "price_id": None,
         "stream": True, "asked_service_tier": "", "client_request_id": "", "retry_count": 0,
-        "hold_nano_usd": 5_000_000, "flags": [],
+        "request_bytes": 400, "hold_nano_usd": 5_000_000, "hold_tokens": 5_000, "flags": [],
     }  # fmt: skip
-    _call("SELECT billing_hold(%s::json)", [json.dumps([hold])])
+    _call(WRITE, ["[]", json.dumps([hold])])
     if at:
-        UsageRecord.objects.filter(id=record_id).update(created_at=at)
+        Hold.objects.filter(id=record_id).update(created_at=at)
     return record_id
 
 
@@ -45,8 +46,7 @@ def settle(record_id, usage, **fields):
         "state": "settled", "usage_source": "reported", "status": 200, "response_id": "resp_1",
         "input_tokens": usage.input, "cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write,
         "output_tokens": usage.output, "reasoning_tokens": usage.reasoning,
-        "lines": msgspec.to_builtins(kept_lines(lines)),
-        "cost_nano_usd": cost(lines), "charged_nano_usd": cost(lines),
+        "lines": msgspec.to_builtins(kept_lines(lines)), "cost_nano_usd": cost(lines),
     } | fields  # fmt: skip
     _end(record_id, end)
 
@@ -71,10 +71,10 @@ def _end(record_id, fields):
     end = {
         "id": str(record_id), "response_id": "", "served_model": "", "service_tier": "default",
         "upstream_request_id": "", "input_tokens": 0, "cached_tokens": 0, "cache_write_tokens": 0, "output_tokens": 0,
-        "reasoning_tokens": 0, "tool_calls": {}, "reported_usage": None, "cost_nano_usd": 0, "charged_nano_usd": 0,
-        "overage_nano_usd": 0, "lines": [], "flags": [], "first_byte_ms": 120, "latency_ms": 900,
+        "reasoning_tokens": 0, "delta_events": 0, "tool_calls": {}, "reported_usage": None, "cost_nano_usd": 0,
+        "lines": [], "flags": [], "first_byte_ms": 120, "latency_ms": 900,
     } | fields  # fmt: skip
-    assert _call("SELECT billing_settle(%s::json, %s, %s)", [json.dumps([end]), record_id, record_id]) == [record_id]
+    assert _call(WRITE, [json.dumps([end]), "[]"]) == [record_id]
 
 
 def _call(statement, parameters):

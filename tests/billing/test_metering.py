@@ -23,7 +23,7 @@ SQL = Path(metering.__file__).parent
 def books(plane):
     books = Books(plane_database.url())
     yield books
-    books.execute("DELETE FROM billing_usagerecord WHERE organization_id = %s", books.hold().organization_id)
+    books.clear()
     books.close()
 
 

@@ -56,6 +56,10 @@ def missing_parameter(name: str) -> Refusal:
     return refusal(400, f"Missing required parameter: '{name}'.", "missing_required_parameter", name)
 
 
+def unknown_parameter(name: str) -> Refusal:
+    return refusal(400, f"Unknown parameter: '{name}'.", "unknown_parameter", name)
+
+
 def below_minimum(name: str, minimum: int, got: float, kind: str = "integer") -> Refusal:
     message = f"Invalid '{name}': {kind} below minimum value. Expected a value >= {minimum}, but got {got} instead."
     return refusal(400, message, f"{kind}_below_min_value", name)

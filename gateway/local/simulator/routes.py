@@ -14,9 +14,14 @@ from gateway.local.simulator.reply import Reply
 from gateway.local.simulator.scenario import Scenario
 from gateway.local.simulator.scenarios import MODELS, UnknownModelError, scenario_of
 from gateway.local.simulator.sent import Sent
+from gateway.local.simulator.stored import Stored
 
 SMALLEST_OUTPUT_LIMIT = 16
 CREATED = 1_744_316_542
+COUNTED_FIELDS = {
+    "model", "input", "instructions", "tools", "tool_choice", "parallel_tool_calls", "text", "reasoning", "personality",
+    "truncation", "previous_response_id", "conversation",
+}  # fmt: skip
 
 
 class Routes:
@@ -24,6 +29,7 @@ class Routes:
         self._key = key
         self._holds = holds
         self._sent = sent
+        self._stored = Stored()
 
     async def answer(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -41,11 +47,14 @@ class Routes:
                 await _send(exchange, {"object": "list", "data": [_model(name) for name in MODELS]})
             case "GET", ["v1", "models", name]:
                 await _show_model(exchange, name)
+            case "GET", ["v1", "responses", response_id] if stored := self._stored.find(response_id):
+                exchange.ending = "completed"
+                await exchange.answer(200, stored)
             case ("GET" | "DELETE", ["v1", "responses", response_id]) | (
                 ("GET" | "POST"),
                 ["v1", "responses", response_id, "input_items" | "cancel"],
             ):
-                # Nothing is stored yet: stored and background responses take this place.
+                # Deleting, cancelling and listing are for later.
                 await exchange.refuse(errors.unknown_response(response_id))
             case _:
                 await exchange.refuse(errors.invalid_url(request.method, request.path))
@@ -75,13 +84,28 @@ class Routes:
         else:
             reply = Reply(body, scenario, exchange.request.bearer)
             exchange.response_id = reply.id
-            await Player(exchange, reply, self._holds).play()
+            exchange.when_ended = lambda response: self._stored.end(exchange.number, response)
+            with self._stored.running(reply):
+                await Player(exchange, reply, self._holds).play()
 
     async def _count(self, exchange: Exchange) -> None:
+        """What the same request would be billed for its input. It takes fewer fields; delays and refusals hold too."""
         body = exchange.request.asked
-        if body is None:
-            return await exchange.refuse(errors.unreadable_body())
-        await _send(exchange, {"object": "response.input_tokens", "input_tokens": input_tokens(body)})
+        refusal = errors.unreadable_body() if body is None else _refusal_of_count(body)
+        if body is None or refusal:
+            return await exchange.refuse(refusal or errors.unreadable_body())
+        try:
+            scenario = scenario_of(body["model"])
+        except UnknownModelError as unknown:
+            return await exchange.refuse(errors.unknown_model(body["model"], str(unknown)))
+        await asyncio.sleep(scenario.delay)
+        if scenario.unanswered:
+            await exchange.cut(scenario.unanswered)
+        elif scenario.refusal:
+            await exchange.refuse(scenario.refusal(exchange.request.bearer))
+        else:
+            counted = input_tokens(body) if scenario.counted is None else scenario.counted
+            await _send(exchange, {"object": "response.input_tokens", "input_tokens": counted})
 
     async def _answer_test(self, exchange: Exchange) -> None:
         match exchange.request.method, exchange.request.path.split("/")[2:]:
@@ -111,6 +135,11 @@ def _refusal_of_body(body: dict[str, Any]) -> errors.Refusal | None:
     if isinstance(temperature, int | float) and temperature < 0:
         return errors.below_minimum("temperature", 0, temperature, "decimal")
     return None
+
+
+def _refusal_of_count(body: dict[str, Any]) -> errors.Refusal | None:
+    unknown = next((name for name in body if name not in COUNTED_FIELDS), None)
+    return _refusal_of_body(body) if unknown is None else errors.unknown_parameter(unknown)
 
 
 async def _send(exchange: Exchange, body: dict[str, Any]) -> None:

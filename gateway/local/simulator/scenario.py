@@ -28,6 +28,7 @@ class Scenario(msgspec.Struct):
     changes: list[Change] = []
     form: str = "responses"
     usage: Callable[[Usage], object] = reported_truly
+    counted: int | None = None  # the input tokens, where `usage` has them fixed
     tier: str | None = None
     model: str | None = None
     refusal: "Callable[[str | None], Refusal] | None" = None

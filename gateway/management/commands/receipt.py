@@ -29,7 +29,7 @@ class Command(AdminCommand):
         if found is None:
             raise CommandError(f"No request has the id {options['id']!r}: use the x-request-id of an admitted request.")
         self.answer(found, _text(found))
-        if found["state"] == UsageRecord.State.PENDING:
+        if found["state"] == "pending":
             raise CommandError("The request has not ended yet: ask again later, or with --wait SECONDS.")
 
     def _awaited(self, text: str, deadline: float) -> dict[str, Any] | None:
@@ -43,7 +43,7 @@ class Command(AdminCommand):
                 found = receipt(record_id)
             except UsageRecord.DoesNotExist:
                 found = None
-            if (found and found["state"] != UsageRecord.State.PENDING) or time.monotonic() >= deadline:
+            if (found and found["state"] != "pending") or time.monotonic() >= deadline:
                 return found
             time.sleep(POLL_SECONDS)
 

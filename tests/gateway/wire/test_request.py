@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.wire.references import references_of
-from gateway.wire.request import InvalidRequest, parse_create, with_model
+from gateway.wire.request import InvalidRequest, parse_create, with_fields, with_model
 
 
 def request(**fields):
@@ -49,6 +49,7 @@ def test_a_missing_model_is_named():
         ("model", "m" * 201, "invalid_value"), ("model", "a\0b", "invalid_value"), ("model", "a\n", "invalid_value"),
         ("stream", "true", "invalid_type"), ("stream", 1, "invalid_type"), ("background", "no", "invalid_type"),
         ("max_output_tokens", "9", "invalid_type"), ("max_output_tokens", 10**26, "invalid_value"),
+        ("max_tool_calls", 1.5, "invalid_type"), ("max_tool_calls", 10_001, "invalid_value"),
         ("service_tier", "\0", "invalid_value"), ("service_tier", {}, "invalid_type"),
     ],
 )  # fmt: skip
@@ -71,6 +72,13 @@ def test_any_body_is_a_request_or_refused(body):
 def test_another_model_is_written_and_not_a_byte_beside():
     body = '{ "input" : "model\\": 你" , "model":\t"gpt-4.1" ,"tools":[{"model":"x"}]}'.encode()
     assert with_model(body, 'a"b') == body.replace(b'"gpt-4.1"', rb'"a\"b"')
+
+
+def test_fields_are_set_where_they_are_null_or_missing():
+    body = '{"model":"m", "max_output_tokens" : null , "input":"你 \\"max_output_tokens\\": 7"}'.encode()
+    assert with_fields(body, {"max_output_tokens": 512, "max_tool_calls": 8}) == (
+        b'{"max_tool_calls":8,' + body[1:].replace(b": null", b": 512")
+    )
 
 
 # References to stored objects

@@ -2,11 +2,12 @@ import json
 import time
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from gateway.wire.spans import replaced, span_of
+from gateway.wire.spans import replaced, span_of, with_members
 
 SIGNS = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)  # a lone surrogate has no UTF-8
 KEYS = st.one_of(st.sampled_from(["model", "usage", "response", 'mod"el', "model\\", "m\u00e4", "", "{", "x:y"]), SIGNS)
@@ -104,6 +105,62 @@ def test_replacing_changes_that_value_and_not_a_byte_beside(drawn, random):
     assert changed.removeprefix(document[:start]) == b'{"new": [1]}' + document[end:]
     at(value, path[:-1])[path[-1]] = {"new": [1]}
     assert json.loads(changed) == value
+
+
+NEW = st.dictionaries(KEYS, SCALARS, min_size=1, max_size=3)
+
+
+@settings(max_examples=200)
+@given(DOCUMENTS, NEW)
+def test_members_are_set_and_not_a_byte_beside_them_changed(drawn, new):
+    document, value = drawn
+    values = {key: json.dumps(item).encode() for key, item in new.items()}
+    changed = with_members(document, values)
+    assert json.loads(changed) == value | new
+    added = b",".join(msgspec.json.encode(key) + b":" + values[key] for key in new if key not in value)
+    assert blanked(changed, new) == blanked(with_added(document, added), new)
+
+
+def with_added(document, added):
+    """`document` with more members after its opening brace."""
+    brace, rest = document.index(b"{") + 1, document[document.index(b"{") + 1 :]
+    comma = b"," if added and rest.strip() != b"}" else b""
+    return document[:brace] + added + comma + rest
+
+
+def blanked(document, keys):
+    """What is left of an object without the values of some of its members, by the standard library's scanner."""
+    text, position, left = document.decode(), document.decode().index("{") + 1, []
+    decoder = json.JSONDecoder()
+    done = 0
+    while (position := skipped(text, position)) < len(text) and text[position] == '"':
+        key, position = decoder.raw_decode(text, position)
+        position = skipped(text, position)
+        _, end = decoder.raw_decode(text, position)
+        if key in keys:
+            left.append(text[done:position])
+            done = end
+        position = end
+    return [*left, text[done:]]
+
+
+def skipped(text, position):
+    """Behind white space, commas and colons."""
+    while position < len(text) and text[position] in " \t\r\n,:":
+        position += 1
+    return position
+
+
+@pytest.mark.parametrize(
+    ("document", "changed"),
+    [
+        (b"{}", b'{"max":1}'), (b' { } ', b' {"max":1 } '), (b'{"a":2}', b'{"max":1,"a":2}'),
+        (b'{"max":null,"a":2}', b'{"max":1,"a":2}'), (b'{"a":{"max":7},"max" : [7] }', b'{"a":{"max":7},"max" : 1 }'),
+        (b'{"max":7,"max":8}', b'{"max":1,"max":1}'), (rb'{"m\u0061x":7}', rb'{"m\u0061x":1}'),
+    ],
+)  # fmt: skip
+def test_where_a_member_is_written(document, changed):
+    assert with_members(document, {"max": b"1"}) == changed
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,42 @@
--- The table of usage records: by month of the id, a UUIDv7 whose first 48 bits are milliseconds since 1970.
+-- An admitted request is one row: of billing_hold while it is open, of billing_usagerecord once it has ended. Only
+-- metering.sql writes them, and it moves a request from the one to the other in one transaction.
 
+CREATE TABLE billing_hold (
+    id uuid PRIMARY KEY,
+    organization_id uuid NOT NULL,
+    project_id uuid NOT NULL,
+    api_key_id uuid NOT NULL,
+    process_id uuid NOT NULL,
+    endpoint text NOT NULL,
+    model text NOT NULL,
+    upstream_id uuid NOT NULL,
+    upstream text NOT NULL,
+    upstream_model text NOT NULL,
+    price_id uuid,
+    stream boolean NOT NULL,
+    asked_service_tier text NOT NULL,
+    client_request_id text NOT NULL,
+    retry_count smallint NOT NULL,
+    request_bytes bigint NOT NULL CHECK (request_bytes >= 0),
+    hold_nano_usd bigint NOT NULL CHECK (hold_nano_usd >= 0),
+    hold_tokens bigint NOT NULL CHECK (hold_tokens >= 0),
+    is_bound boolean NOT NULL,
+    window_ids bigint[] NOT NULL,
+    held_as text[] NOT NULL,
+    held_amounts bigint[] NOT NULL,
+    flags text[] NOT NULL,
+    created_at timestamptz NOT NULL,
+    response_id text NOT NULL DEFAULT '',
+    progress jsonb
+) WITH (
+    -- As many rows leave as come: dead ones are taken away by their number, not by their share.
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
+);
+
+-- By month of the id, a UUIDv7 whose first 48 bits are milliseconds since 1970. A record is never changed.
 CREATE TABLE billing_usagerecord (
     id uuid PRIMARY KEY,
-    state text NOT NULL CHECK (state IN ('pending', 'settled', 'void')),
+    state text NOT NULL CHECK (state IN ('settled', 'void')),
     usage_source text NOT NULL CHECK (usage_source IN ('reported', 'drained', 'estimated', 'recovered', 'none')),
     organization_id uuid NOT NULL,
     project_id uuid NOT NULL,
@@ -18,6 +52,7 @@ CREATE TABLE billing_usagerecord (
     asked_service_tier text NOT NULL,
     client_request_id text NOT NULL,
     retry_count smallint NOT NULL,
+    request_bytes bigint NOT NULL,
     status smallint,
     response_id text NOT NULL,
     served_model text NOT NULL,
@@ -28,27 +63,41 @@ CREATE TABLE billing_usagerecord (
     cache_write_tokens bigint NOT NULL CHECK (cache_write_tokens >= 0),
     output_tokens bigint NOT NULL CHECK (output_tokens >= 0),
     reasoning_tokens bigint NOT NULL CHECK (reasoning_tokens >= 0),
+    delta_events bigint NOT NULL CHECK (delta_events >= 0),
     tool_calls jsonb NOT NULL,
     reported_usage jsonb,
-    hold_nano_usd bigint NOT NULL CHECK (hold_nano_usd >= 0),
+    hold_nano_usd bigint NOT NULL,
+    hold_tokens bigint NOT NULL,
+    is_bound boolean NOT NULL,
+    window_ids bigint[] NOT NULL,
+    held_as text[] NOT NULL,
+    held_amounts bigint[] NOT NULL,
     cost_nano_usd bigint NOT NULL CHECK (cost_nano_usd >= 0),
     charged_nano_usd bigint NOT NULL CHECK (charged_nano_usd >= 0),
     overage_nano_usd bigint NOT NULL CHECK (overage_nano_usd >= 0),
     lines jsonb NOT NULL,
     flags text[] NOT NULL,
     created_at timestamptz NOT NULL,
-    ended_at timestamptz,
-    posted_at timestamptz,
+    ended_at timestamptz NOT NULL,
     first_byte_ms integer,
     latency_ms integer,
     CONSTRAINT cost_is_charged_or_overage CHECK (cost_nano_usd = charged_nano_usd + overage_nano_usd),
+    CONSTRAINT bound_charge_is_within_its_hold CHECK (NOT is_bound OR charged_nano_usd <= hold_nano_usd),
     CONSTRAINT void_costs_nothing CHECK (state <> 'void' OR cost_nano_usd = 0)
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
-CREATE INDEX billing_usagerecord_pending ON billing_usagerecord (id) WHERE state = 'pending';
-CREATE INDEX billing_usagerecord_unposted ON billing_usagerecord (id) WHERE posted_at IS NULL AND state <> 'pending';
 CREATE INDEX billing_usagerecord_of_organization ON billing_usagerecord (organization_id, id);
+-- Rows lie in the order of their ends, nearly in that of their beginnings: a few bytes for each thousand of them.
+CREATE INDEX billing_usagerecord_by_time ON billing_usagerecord USING brin (created_at, ended_at)
+    WITH (autosummarize = on);
+
+-- What has ended, or was adjusted, and is not in the rollups and the ledger yet. The posting takes it out.
+CREATE TABLE billing_unposted (
+    record_id uuid NOT NULL,
+    is_adjustment boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (record_id, is_adjustment)
+) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0);
 
 CREATE OR REPLACE FUNCTION billing_first_id_of(moment timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex(trunc(extract(epoch FROM moment) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid;

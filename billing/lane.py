@@ -1,0 +1,307 @@
+"""The way of holds and ends into the database: one connection, one call at a time, each carrying what has gathered.
+
+No timer: at low load a batch of one leaves at once. Callers wait beside the lane and may leave. A batch is repeated
+until it is known what became of it: a call whose answer was lost may still be carried out, however late, so nothing may
+be decided about its holds before; once known, those that nobody waits for any more are voided.
+
+A batch goes the fast way, all or nothing in one statement. Where that gives up (a hold does not fit, a window is to be
+opened, an item is not new) its ends and then its holds are decided item by item (metering.sql).
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from billing import faults
+from billing.batch import Batch, Waiter
+from billing.record import Hold, Progress, Settlement, refused, void
+from billing.refusals import BillingUnavailable, HoldOutcome, outcomes_of
+
+logger = logging.getLogger(__name__)
+
+LARGEST_BATCH = 256
+RETRY_SECONDS = 0.2
+HANGING_SECONDS = 5
+TIGHT_SECONDS = 1.0
+MOST_TIGHT = 10_000
+# Plans stay nested loops over the ids in their order: the order of locks depends on it.
+PLANS = {
+    "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
+    "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
+}  # fmt: skip
+OPTIONS = " ".join(f"-c {name}={value}" for name, value in PLANS.items())
+WRITE = "SELECT billing_write(%s::json, %s::json)"
+END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
+HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
+MARK = "SELECT billing_mark_progress(%s::json)"
+NOTHING = "[]"
+# Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
+REFUSALS = ("22", "23", "54")
+GAVE_UP = ("TG001", "23505")
+
+
+class _GaveUp(Exception):
+    """The fast way did nothing: the items are to be decided one by one."""
+
+
+class _Refused(Exception):
+    """Some item is wrong in itself."""
+
+
+class Lane:
+    """The lane of one process. `when_ended` is told each request whose end is known to be durable."""
+
+    def __init__(self, conninfo: str, when_ended: Callable[[UUID], None]) -> None:
+        self._conninfo = conninfo
+        self._when_ended = when_ended
+        self._gathered = Batch()
+        self._under_way = Batch()
+        self._something = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._tight: dict[UUID, float] = {}  # organizations that were refused, and when
+        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="metering lane")
+
+    async def close(self, seconds: float) -> None:
+        """Waits up to `seconds` until everything handed in is written, then ends the lane."""
+        if self._task is None:
+            return
+        idle = asyncio.ensure_future(self._idle.wait())
+        await asyncio.wait([idle], timeout=seconds)
+        idle.cancel()
+        if unwritten := len(self._gathered) + len(self._under_way):
+            logger.error("%d holds and ends are not written: the database did not answer", unwritten)
+            self._cut_connection()
+            await asyncio.sleep(RETRY_SECONDS / 2)  # the call under way fails of it, so that it need not be cancelled
+        self._task.cancel()
+        await asyncio.wait([self._task], timeout=1)
+        await self._drop_connection()
+
+    def hold(self, hold: Hold) -> Waiter:
+        """Done once it is durable; an exception of billing/refusals.py where it is not."""
+        return self._hand_in(self._gathered.holds, hold)
+
+    def take_back(self, hold: Hold, waiter: Waiter) -> None:
+        """It will never go upstream. Not sent, it is forgotten; under way, it is voided once that is known."""
+        if is_fulfilled(waiter):
+            self._void(hold)
+        else:
+            self._gathered.holds.pop(hold.id, None)
+
+    def end(self, settlement: Settlement) -> Waiter:
+        """Done once it is durable. The first end handed in for a record is the one that counts."""
+        for batch in (self._gathered, self._under_way):
+            if settlement.id in batch.settlements:
+                return batch.settlements[settlement.id][1]
+        return self._hand_in(self._gathered.settlements, settlement)
+
+    def mark(self, progress: Progress) -> None:
+        """The newest mark of a request counts; it is kept when there is time."""
+        self._gathered.marks[progress.id] = progress
+        self._wake()
+
+    def holding(self) -> set[UUID]:
+        """The requests whose hold is handed in, and not known to be there yet."""
+        return self._gathered.holds.keys() | self._under_way.holds.keys()
+
+    def _void(self, hold: Hold) -> None:
+        self.end(void(hold.id, status=None, flags=("undispatched",)))
+
+    def _hand_in(self, queue: dict[UUID, Any], item: Hold | Settlement) -> Waiter:
+        waiter: Waiter = asyncio.get_running_loop().create_future()
+        waiter.add_done_callback(_retrieved)
+        queue[item.id] = (item, waiter)
+        self._wake()
+        return waiter
+
+    def _wake(self) -> None:
+        self._idle.clear()
+        self._something.set()
+
+    # Batches ------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._something.wait()
+            await self._connect()
+            self._under_way = self._gathered.take(LARGEST_BATCH)
+            if self._under_way:
+                await self._write(self._under_way)
+                self._under_way = Batch()
+            else:
+                self._something.clear()
+                self._idle.set()
+
+    async def _write(self, batch: Batch) -> None:
+        """Returns once it is known what became of each item."""
+        try:
+            if batch.settlements or batch.holds:
+                await self._write_items(batch)
+            if batch.marks:
+                await self._call(MARK, [batch.mark_items()])
+        except _Refused as error:
+            await self._write_one_by_one(batch, error)
+
+    async def _write_items(self, batch: Batch) -> None:
+        if self._is_tight(batch):
+            await self._end_items(batch)
+            await self._hold_exactly(batch)
+            return
+        try:
+            ended = await self._call(WRITE, [batch.ends(), batch.hold_items()])
+        except _GaveUp:
+            await self._end_items(batch)
+            await self._hold_exactly(batch)
+        else:
+            self._held(batch, {})
+            await self._ended(batch, ended)
+
+    async def _end_items(self, batch: Batch) -> None:
+        """The ends alone: they always fit."""
+        if batch.settlements:
+            try:
+                ended = await self._call(WRITE, [batch.ends(), NOTHING])
+            except _GaveUp:
+                ended = []
+            await self._ended(batch, ended)
+
+    async def _ended(self, batch: Batch, ended: Sequence[UUID]) -> None:
+        """What had no hold (any more) is looked at again: a repetition, or the truth after an estimate."""
+        missed = batch.settlements.keys() - set(ended)
+        if missed:
+            outcomes = msgspec.json.decode(await self._call(END_EXACTLY, [batch.ends(missed)]))
+            for record_id, outcome in outcomes.items():
+                if outcome == "unknown":
+                    logger.error("metering: record %s ended and was never held", record_id)
+        for record_id, (_, waiter) in batch.settlements.items():
+            self._when_ended(record_id)
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _hold_exactly(self, batch: Batch) -> None:
+        if batch.holds:
+            self._held(batch, outcomes_of(await self._call(HOLD_EXACTLY, [batch.hold_items()])))
+
+    def _held(self, batch: Batch, outcomes: dict[UUID, HoldOutcome]) -> None:
+        """Tells who waits; a hold that nobody waits for any more is voided. No outcome: it is held."""
+        for hold, waiter in batch.holds.values():
+            outcome = outcomes.get(hold.id)
+            refusal = outcome.refusal if outcome else None
+            if refusal is not None:
+                self._tight[hold.organization_id] = time.monotonic()
+                if not waiter.done():
+                    waiter.set_exception(refusal)
+            elif not waiter.done():
+                waiter.set_result(None)
+            elif not is_fulfilled(waiter):  # it was sent, so it is there
+                self._void(hold)
+
+    def _is_tight(self, batch: Batch) -> bool:
+        """Whether some hold is likely not to fit: then the fast way would be tried in vain."""
+        if not self._tight:
+            return False
+        if len(self._tight) > MOST_TIGHT:
+            self._tight.clear()
+        now = time.monotonic()
+        return any(now - self._tight.get(hold.organization_id, 0) < TIGHT_SECONDS for hold, _ in batch.holds.values())
+
+    async def _write_one_by_one(self, batch: Batch, error: Exception) -> None:
+        """One item that the database refuses must not keep its neighbours."""
+        if len(batch) > 1:
+            for single in batch.singles():
+                await self._write(single)
+            return
+        for hold, waiter in batch.holds.values():
+            logger.error("metering: the hold of record %s is refused: %s", hold.id, error)
+            if not waiter.done():
+                waiter.set_exception(BillingUnavailable("The record was refused."))
+        for settlement, waiter in batch.settlements.values():
+            logger.error("metering: the end of record %s is refused: %s", settlement.id, error)
+            if settlement != refused(settlement.id):
+                self._gathered.settlements[settlement.id] = (refused(settlement.id), waiter)
+
+    # Calls --------------------------------------------------------------------------------------------------------
+
+    async def _call(self, statement: str, parameters: list[str]) -> Any:
+        """What the database answered, however often it takes. _GaveUp and _Refused are answers too."""
+        while True:
+            await self._connect()
+            try:
+                faults.reach("batch.sent")
+                answer = await self._execute(statement, parameters)
+                faults.reach("batch.answered")
+            except Exception as error:
+                state = getattr(error, "sqlstate", None) or ""
+                if statement == WRITE and state in GAVE_UP:
+                    raise _GaveUp from None
+                if _is_refusal(error, state):
+                    raise _Refused(type(error).__name__) from error
+                logger.warning("metering: the database did not carry a batch out (%s)", type(error).__name__)
+                if not state.startswith("40"):  # rolled back for another's sake: the connection is well
+                    await self._drop_connection()
+                    await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return answer
+
+    async def _execute(self, statement: str, parameters: list[str]) -> Any:
+        """An await on psycopg is never cancelled: a server that hangs loses its connection."""
+        assert self._connection is not None
+        watchdog = asyncio.get_running_loop().call_later(HANGING_SECONDS, self._cut_connection)
+        try:
+            cursor = await self._connection.execute(statement, parameters, prepare=True)
+            row = await cursor.fetchone()
+        finally:
+            watchdog.cancel()
+        return row[0] if row else None
+
+    async def _connect(self) -> None:
+        """Before anything is taken: what waits for a connection was not sent, and can be taken back without a trace."""
+        while self._connection is None:
+            try:
+                self._connection = await psycopg.AsyncConnection.connect(
+                    self._conninfo, autocommit=True, options=OPTIONS, application_name="tollgate metering",
+                    connect_timeout=HANGING_SECONDS, keepalives_idle=30,
+                )  # fmt: skip
+            except Exception as error:
+                logger.warning("metering: the database cannot be reached (%s)", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _cut_connection(self) -> None:
+        """Ends the call under way as if the server had closed the connection."""
+        if self._connection is not None and not self._connection.closed:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as twin:
+                twin.shutdown(socket.SHUT_RDWR)
+
+    async def _drop_connection(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close()
+
+
+def _is_refusal(error: Exception, state: str) -> bool:
+    """Whether the items are to blame, or we; where it is the database, or the way to it, the batch is repeated."""
+    if isinstance(error, psycopg.Error):
+        return state.startswith(REFUSALS)
+    return not isinstance(error, OSError | faults.Injected)
+
+
+def is_fulfilled(waiter: Waiter) -> bool:
+    return waiter.done() and not waiter.cancelled() and waiter.exception() is None
+
+
+def _retrieved(waiter: Waiter) -> None:
+    """Nobody may be left to look at a refusal; it was logged."""
+    if not waiter.cancelled():
+        waiter.exception()

@@ -1,0 +1,187 @@
+"""What becomes of open requests whose process is gone: decided from its spool, from the upstream, or by estimate.
+
+On their own host the spool says how far each had come, and a process of that host replays it (`Replay`). Where the
+whole host is lost, reaping.py has what the database knows. Truth that comes after an estimate becomes its adjustment.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from psycopg_pool import AsyncConnectionPool
+
+from billing import faults
+from billing.estimation import Ratio
+from billing.pricing import PriceSheet, cost
+from billing.record import Opened, Seen, Settlement, kept_lines, token_columns, void
+from billing.spool.abandoned import Abandoned, abandoned, take
+from billing.spool.format import Entry, Kind
+from billing.tokens import TokenUsage
+
+logger = logging.getLogger(__name__)
+
+AT_ONCE = 64
+SOURCES = {"reported": "recovered", "drained": "recovered"}
+ORPHANS = """
+SELECT id, model, upstream_id, response_id, price_id, request_bytes, progress FROM billing_hold WHERE process_id = %s
+"""
+STOPPED = "UPDATE billing_process SET stopped_at = coalesce(stopped_at, now()) WHERE id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class Orphan:
+    """An open request without a process. `seen` is None where nothing of an answer is known to have come."""
+
+    id: UUID
+    model: str
+    upstream_id: UUID
+    response_id: str
+    price_id: UUID | None
+    request_bytes: int
+    seen: Seen | None = None
+
+
+# A terminal answer of the upstream as a settlement; None where it has none to give.
+Truth = Callable[[Orphan], Awaitable[Settlement | None]]
+
+
+class Basis(NamedTuple):
+    """What an estimate goes by: the price that was held, and the model's ratio."""
+
+    sheet: PriceSheet | None
+    ratio: Ratio
+
+
+BasisOf = Callable[[Orphan], Awaitable[Basis]]
+
+
+def orphan_of(row: tuple[Any, ...]) -> Orphan:
+    """From a row with these columns, in this order."""
+    *facts, progress = row
+    return Orphan(*facts, msgspec.convert(progress, Seen) if progress is not None else None)
+
+
+def final_of(entries: list[Entry]) -> Settlement | None:
+    """The end that the process had read itself, exact; None where it had not come so far."""
+    for entry in entries:
+        if entry.kind is Kind.FINAL:
+            end = msgspec.json.decode(entry.payload, type=Settlement)
+            return msgspec.structs.replace(end, usage_source=SOURCES.get(end.usage_source, end.usage_source))
+    return None
+
+
+def with_entries(orphan: Orphan, entries: list[Entry]) -> Orphan:
+    """What the spool knows beyond the database."""
+    for entry in entries:
+        if entry.kind is Kind.OPENED:
+            opened = msgspec.json.decode(entry.payload, type=Opened)
+            orphan = replace(orphan, response_id=opened.response_id, upstream_id=opened.upstream_id)
+        elif entry.kind is Kind.PROGRESS:
+            orphan = replace(orphan, seen=msgspec.json.decode(entry.payload, type=Seen))
+    return orphan
+
+
+def by_estimate(orphan: Orphan, basis: Basis, flag: str) -> Settlement:
+    """The end of a request whose answer nobody can tell. Where none is known to have begun, it costs nothing."""
+    has_begun = orphan.seen is not None or bool(orphan.response_id)
+    seen = orphan.seen or Seen()
+    usage = TokenUsage()
+    if has_begun:
+        usage = basis.ratio.usage(request_bytes=orphan.request_bytes, delta_events=seen.delta_events)
+    lines = basis.sheet.lines(usage, service_tier="", tool_calls={}) if basis.sheet else ()
+    end = Settlement(
+        id=orphan.id,
+        state="settled",
+        usage_source="estimated",
+        status=None,
+        response_id=orphan.response_id,
+        served_model=seen.model,
+        service_tier=seen.service_tier,
+        delta_events=seen.delta_events,
+        cost_nano_usd=cost(lines),
+        lines=kept_lines(lines),
+        flags=(flag,) if has_begun else (flag, "unanswered"),
+    )
+    return msgspec.structs.replace(end, **token_columns(usage))
+
+
+class Replay:
+    """Ends what dead processes of this host left open, by their spools."""
+
+    def __init__(
+        self,
+        spool_dir: Path,
+        pool: AsyncConnectionPool,
+        end: Callable[[Settlement], Awaitable[None]],
+        truth: Truth,
+        basis_of: BasisOf,
+    ) -> None:
+        """`end` hands a settlement in and returns once it is durable."""
+        self._spool_dir = spool_dir
+        self._pool = pool
+        self._end = end
+        self._truth = truth
+        self._basis_of = basis_of
+
+    async def run(self) -> int:
+        """Replays every spool that nobody holds; returns how many."""
+        replayed = 0
+        for folder in await asyncio.to_thread(abandoned, self._spool_dir):
+            spool = await asyncio.to_thread(take, folder)
+            if spool is not None:
+                with spool:
+                    await self._replay(spool)
+                replayed += 1
+        return replayed
+
+    async def _replay(self, spool: Abandoned) -> None:
+        requests = await asyncio.to_thread(spool.entries)
+        orphans = await self._orphans(spool.process_id)
+        logger.warning(
+            "process %s is gone: %d requests in its spool, %d open", spool.process_id, len(requests), len(orphans)
+        )
+        pending = list(requests.items())
+        for start in range(0, len(pending), AT_ONCE):
+            await asyncio.gather(
+                *(self._replay_request(spool, *item, orphans) for item in pending[start : start + AT_ONCE])
+            )
+        # Of these the spool knows nothing: the process did not come to send them.
+        unsent = [orphan for record_id, orphan in orphans.items() if record_id not in requests]
+        await asyncio.gather(*(self._end(void(orphan.id, None, ("undispatched",))) for orphan in unsent))
+        async with self._pool.connection() as connection:
+            await connection.execute(STOPPED, [spool.process_id])
+        await asyncio.to_thread(spool.remove)
+
+    async def _replay_request(
+        self, spool: Abandoned, record_id: UUID, entries: list[Entry], orphans: dict[UUID, Orphan]
+    ) -> None:
+        end = final_of(entries)
+        orphan = orphans.get(record_id)
+        if end is None and orphan is not None:
+            end = await self.end_of(with_entries(orphan, entries), "process_died")
+        faults.reach("replay.entry")
+        if end is not None:
+            await self._end(end)
+        faults.reach("replay.settled")
+        await asyncio.to_thread(spool.acknowledge, record_id)
+
+    async def end_of(self, orphan: Orphan, flag: str) -> Settlement:
+        """What the upstream says of it, else an estimate."""
+        return await end_of(orphan, self._truth, self._basis_of, flag)
+
+    async def _orphans(self, process_id: UUID) -> dict[UUID, Orphan]:
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(ORPHANS, [process_id])
+            return {row[0]: orphan_of(row) for row in await cursor.fetchall()}
+
+
+async def end_of(orphan: Orphan, truth: Truth, basis_of: BasisOf, flag: str) -> Settlement:
+    """What the upstream says of an orphan, where it knows it by an id and its answer is complete; else an estimate."""
+    if orphan.response_id and (found := await truth(orphan)) is not None:
+        return found
+    return by_estimate(orphan, await basis_of(orphan), flag)
