@@ -70,6 +70,7 @@ class PartOfPrice(admin.TabularInline):
 class VariantInline(PartOfPrice):
     model = PriceVariant
     form = VariantForm
+    verbose_name = "tier or long context"
     verbose_name_plural = "other service tiers, and long contexts"
     entered = ("service_tier", "above_input_tokens", *TOKEN_KINDS)
     shown = ("service_tier", "above_input_tokens", *PRICES)
@@ -78,6 +79,7 @@ class VariantInline(PartOfPrice):
 class ToolInline(PartOfPrice):
     model = ToolPrice
     form = ToolForm
+    verbose_name = "tool"
     verbose_name_plural = "tools that the upstream runs"
     entered = ("tool", "usd")
     shown = ("tool", figure("pico_usd", "$ per 1,000 calls", figures.usd_per_thousand))

@@ -170,12 +170,12 @@ class PriceSheet:
         return max(price.dearest_output for price in self._reachable(service_tier, MOST_TOKENS))
 
     def _dearest_call(self, kinds: Collection[str]) -> int:
-        if "any" in kinds:
-            return max(self.tools.values(), default=0)
-        tools = {_tool(kind) for kind in kinds}
-        if tools & IN_CONTAINERS:
-            tools.add("container")
-        return max((self.tools.get(tool, 0) for tool in tools), default=0)
+        """A call that runs code is billed its container, and what it may cost itself."""
+        tools = self.tools.keys() | IN_CONTAINERS if "any" in kinds else {_tool(kind) for kind in kinds}
+        containers = {"container", *(tool for tool in tools if tool.startswith("container_"))}
+        container = max(self.tools.get(tool, 0) for tool in containers)
+        each = (self.tools.get(tool, 0) + (container if tool in IN_CONTAINERS else 0) for tool in tools)
+        return max(each, default=0)
 
     def _reachable(self, asked: str, most_input: int) -> list[TokenPrice]:
         """Every price that a request which asks for that tier, with so much input or less, may be billed by."""

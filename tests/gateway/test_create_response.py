@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from fractions import Fraction
 
 import pytest
+from django.utils import timezone
 
 from billing.models import Price
 from billing.pricing import PriceSheet, TokenPrice
 from billing.tokens import TokenUsage
-from tests.tenants import PRICE, expected_cost
+from tests.tenants import PRICE, expected_cost, until
 
 STREAMS = [
     "sim-ok", "sim-reasoning", "sim-tool-2", "sim-search", "sim-big-300", "sim-paced-30-1", "sim-keepalive",
@@ -86,6 +88,36 @@ def test_what_is_billed_is_the_tier_served(acme, model, asked, factor, flags):
     assert record.cost_nano_usd == expected_cost(usage_of(record)) * factor
     assert (record.asked_service_tier, record.flags) == (asked, flags)
     assert record.hold_nano_usd > 0
+
+
+@pytest.mark.usefixtures("_tiered")
+def test_what_is_held_is_the_dearest_tier_that_asking_so_may_lead_to(acme):
+    model = "sim-tier-default.usage-10-0-0-10-0"
+    default, flex, priority, auto = (
+        acme.record(acme.ask(model, service_tier=tier).headers["x-request-id"]).hold_nano_usd
+        for tier in ("default", "flex", "priority", "auto")
+    )
+    assert default == pytest.approx(flex, rel=0.01)
+    assert priority == pytest.approx(2 * default, rel=0.01)
+    assert auto == pytest.approx(priority, rel=0.01)
+
+
+@pytest.mark.usefixtures("_tiered")
+def test_a_price_entered_amid_a_stream_holds_from_the_next_request_on(acme, upstream):
+    dearer = replace(PRICE, output=3 * PRICE.output)
+
+    def is_dearer():
+        record = acme.record(acme.ask("sim-tier-default").headers["x-request-id"])
+        return record.cost_nano_usd == expected_cost(usage_of(record), dearer)
+
+    with acme.stream("sim-tier-default.hold-0-5") as response:
+        Price.objects.enter("sim-tier-*", timezone.now(), PriceSheet(dearer))
+        until(is_dearer)
+        upstream.release(response.headers["x-request-id"])
+        response.read()
+    record = acme.record(response.headers["x-request-id"])
+    assert record.price_id == Price.objects.filter(model="sim-tier-*").earliest("effective_from").id
+    assert record.cost_nano_usd == expected_cost(usage_of(record)) > 0
 
 
 @pytest.mark.usefixtures("_tiered")
