@@ -110,7 +110,8 @@ BEGIN
     SELECT ARRAY(SELECT id FROM ended),
         NOT EXISTS (SELECT FROM h WHERE NOT are_open) AND (SELECT count(*) FROM changed) = (SELECT count(*) FROM delta)
             -- A call that is carried out long after it was given up must not open again what has ended meanwhile.
-            AND NOT EXISTS (SELECT FROM h JOIN billing_usagerecord r ON r.id = h.id)
+            AND NOT EXISTS (
+                SELECT FROM h CROSS JOIN LATERAL (SELECT state FROM billing_usagerecord WHERE id = h.id OFFSET 0) r)
         INTO ended, fits;
     IF NOT fits THEN
         RAISE EXCEPTION 'some hold of the batch does not fit' USING ERRCODE = 'TG001';

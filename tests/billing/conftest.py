@@ -77,3 +77,28 @@ def own_books(server):
     books.execute("TRUNCATE billing_usagerecord, billing_hold, billing_unposted")
     yield books
     books.close()
+
+
+@pytest.fixture
+def flushes(monkeypatch):
+    """The inodes that went to the disk, one fdatasync after the other."""
+    seen, fdatasync = [], os.fdatasync
+
+    def observed(descriptor):
+        seen.append(os.fstat(descriptor).st_ino)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", observed)
+    return seen
+
+
+@pytest.fixture
+def tiny_disk(folder):
+    """A file system of 1 MiB."""
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tollgate-test", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a file system can only be mounted by root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

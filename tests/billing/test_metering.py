@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import subprocess
 import uuid
 
 import msgspec
@@ -116,13 +114,6 @@ async def spooling(books, spool):
         yield meter
 
 
-@pytest.fixture
-def flushes(monkeypatch):
-    seen, fdatasync = [], os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda descriptor: (seen.append(descriptor), fdatasync(descriptor)))
-    return seen
-
-
 def kept(spool, hold):
     """What lies in the spool of that request, by kind, as another process reads it."""
     return {entry.kind: entry.payload for entry in unfinished(spool.folder).get(hold.id, [])}
@@ -200,18 +191,6 @@ async def test_an_end_that_no_file_can_hold_still_reaches_the_database(meter, bo
     after = books.hold()
     await meter.hold(after)
     assert books.state(after) == "pending"
-
-
-@pytest.fixture
-def tiny_disk(folder):
-    """A file system of 1 MiB."""
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tollgate-test", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("a file system can only be mounted by root")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 async def test_on_a_full_disk_nothing_is_admitted_and_ends_go_on(books, tiny_disk, monkeypatch):

@@ -1,4 +1,4 @@
-"""A server that stops, hangs, refuses writes or is killed: nobody waits longer than the deadline, and no end is lost."""
+"""A server that stops, hangs, refuses writes or is killed: nobody waits past the deadline, and no end is lost."""
 
 import asyncio
 import os

@@ -14,10 +14,12 @@ PRICE_ID = uuid.UUID(int=5)
 # As many strangers' open holds, ended records and quotas with open windows, and what the planner knows of them.
 CROWD = f"""
 SET session_replication_role = replica;
-INSERT INTO billing_hold SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(),
-    'responses', 'm', gen_random_uuid(), 'u', 'm', NULL, true, '', '', 0, 1, 1, 1, false, '{{}}', '{{}}', '{{}}', '{{}}', now()
-    FROM generate_series(1, {MANY});
-INSERT INTO billing_quota (id, organization_id, metric, period, limit_amount, is_hard, is_credit, window_id, window_ends_at)
+INSERT INTO billing_hold
+    SELECT id, id, id, id, id, 'responses', 'm', id, 'u', 'm', NULL, true, '', '', 0, 1, 1, 1, false,
+        '{{}}', '{{}}', '{{}}', '{{}}', now()
+    FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, {MANY})) n;
+INSERT INTO billing_quota (
+        id, organization_id, metric, period, limit_amount, is_hard, is_credit, window_id, window_ends_at)
     SELECT gen_random_uuid(), gen_random_uuid(), 'cost', 'forever', 10, true, false, 1000000 + n, 'infinity'
     FROM generate_series(1, {MANY}) n;
 INSERT INTO billing_quotawindow (id, quota_id, starts_at, ends_at, metric, is_hard, limit_amount, ceiling, posted, held)
@@ -41,7 +43,7 @@ def crowded(own_books):
 
 @pytest.fixture
 def plan_of(crowded):
-    """Carries a batch out as the lane does, and returns the plan of its statement."""
+    """Carries a batch out as the lane does, and returns the plan as it was carried out."""
     notices = []
     with psycopg.connect(crowded.url, autocommit=True, options=OPTIONS) as lane:
         lane.add_notice_handler(lambda notice: notices.append(notice.message_primary))
@@ -53,16 +55,49 @@ def plan_of(crowded):
         def carry_out(holds, ends):
             notices.clear()
             lane.execute(*batch_of(holds, ends))
-            return next(notice for notice in notices if "Delete on billing_hold" in notice)
+            plan = next(notice for notice in notices if "Delete on billing_hold" in notice)
+            return plan[plan.index("\nResult") :]
 
         yield carry_out
 
 
 def test_a_batch_reads_its_own_rows_alone(crowded, plan_of):
-    quotas = [crowded.set_quota("cost", 10**9), crowded.set_quota("tokens", 10**9)]
+    crowded.set_quota("cost", 10**9)
+    crowded.set_quota("tokens", 10**9)
     crowded.decide(crowded.hold(price_id=PRICE_ID))  # opens the windows
     holds = [crowded.hold(price_id=PRICE_ID) for _ in range(64)]
     plan_of(holds, [])
     plan = plan_of([crowded.hold(price_id=PRICE_ID) for _ in range(3)], [settled(holds[0]), settled(holds[-1])])
-    print(plan)
-    assert 0
+    assert "Seq Scan" not in plan
+    assert crowded.states() == {"settled": 2, "pending": 66}
+
+    released = part(plan, "released")
+    assert re.search(r"Scan (on|using) billing_hold_pkey .*rows=2.00 loops=1.*\n *Index Cond: \(id = ANY", released)
+    quotas = part(plan, "h")
+    assert re.search(r"Scan (on|using) quota_in_force .*rows=2.00 loops=3.*\n *Index Cond: \(scope_id = ANY", quotas)
+    ended = re.findall(r"Scan using billing_usagerecord_\w+ on .*\n.*", plan)
+    assert all("Index Cond: (id = h_" in scan for scan in ended)
+    assert len([scan for scan in ended if "never executed" not in scan]) == 1  # this month's partition
+
+
+def test_windows_are_locked_in_the_order_of_their_ids(crowded, plan_of):
+    """The deltas are sorted and drive the update, one window after the other by its key: no plan locks otherwise."""
+    for metric in ("cost", "tokens"):
+        crowded.set_quota(metric, 10**9)
+    hold = crowded.hold(price_id=PRICE_ID)
+    crowded.decide(hold)
+    plan = plan_of([crowded.hold(price_id=PRICE_ID)], [settled(hold)])
+    assert re.match(r"\s*->  Sort .*\n *Sort Key: w\.id\n", part(plan, "delta"))
+    nodes = re.findall(r"->  (.*?)  \(cost", part(plan, "changed"))
+    assert nodes == [
+        "Update on billing_quotawindow w_2",
+        "Nested Loop",
+        "CTE Scan on delta d",
+        "Index Scan using billing_quotawindow_pkey on billing_quotawindow w_2",
+    ]
+    assert "Index Cond: (id = d.window_id)" in part(plan, "changed")
+
+
+def part(plan, name):
+    """The plan of one WITH."""
+    return re.search(rf"^  CTE {name}\n((?:    .*\n)*)", plan, re.MULTILINE)[1]
