@@ -43,6 +43,7 @@ END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
 MARK = "SELECT billing_mark_progress(%s::json)"
 NOTHING = "[]"
+UNSAYABLE = (ValueError, TypeError, OverflowError)  # what JSON cannot say, such as half a character
 # Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
 REFUSALS = ("22", "23", "54")
 GAVE_UP = ("TG001", "23505")
@@ -151,7 +152,7 @@ class Lane:
                 await self._write_items(batch)
             if batch.marks:
                 await self._call(MARK, [batch.mark_items()])
-        except _Refused as error:
+        except (_Refused, *UNSAYABLE) as error:
             await self._write_one_by_one(batch, error)
 
     async def _write_items(self, batch: Batch) -> None:

@@ -34,7 +34,7 @@ BEGIN
         SELECT * FROM json_to_recordset(ends) AS e(
             id uuid, state text, usage_source text, status smallint, response_id text, served_model text,
             service_tier text, upstream_request_id text, input_tokens bigint, cached_tokens bigint,
-            cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, tool_calls jsonb,
+            cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, delta_events bigint, tool_calls jsonb,
             reported_usage jsonb, cost_nano_usd bigint, lines jsonb, flags text[], first_byte_ms int, latency_ms int)
     ), released AS (
         -- By an array: no plan can read more than the batch's own holds, however many are open.
@@ -51,15 +51,15 @@ BEGIN
             id, state, usage_source, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id,
             upstream, upstream_model, price_id, stream, asked_service_tier, client_request_id, retry_count,
             request_bytes, status, response_id, served_model, service_tier, upstream_request_id, input_tokens,
-            cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, reported_usage,
+            cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, delta_events, tool_calls, reported_usage,
             hold_nano_usd, hold_tokens, is_bound, window_ids, held_as, held_amounts, cost_nano_usd, charged_nano_usd,
             overage_nano_usd, lines, flags, created_at, ended_at, first_byte_ms, latency_ms)
         SELECT r.id, r.state, r.usage_source, r.organization_id, r.project_id, r.api_key_id, r.process_id, r.endpoint,
             r.model, r.upstream_id, r.upstream, r.upstream_model, r.price_id, r.stream, r.asked_service_tier,
             r.client_request_id, r.retry_count, r.request_bytes, r.status, r.response_id, r.served_model,
             r.service_tier, r.upstream_request_id, r.input_tokens, r.cached_tokens, r.cache_write_tokens,
-            r.output_tokens, r.reasoning_tokens, r.tool_calls, r.reported_usage, r.hold_nano_usd, r.hold_tokens,
-            r.is_bound, r.window_ids, r.held_as, r.held_amounts, r.cost_nano_usd, r.charged,
+            r.output_tokens, r.reasoning_tokens, r.delta_events, r.tool_calls, r.reported_usage, r.hold_nano_usd,
+            r.hold_tokens, r.is_bound, r.window_ids, r.held_as, r.held_amounts, r.cost_nano_usd, r.charged,
             r.cost_nano_usd - r.charged, r.lines,
             billing_end_flags(r.hold_flags || r.flags, r.cost_nano_usd - r.charged, r.tokens, r.hold_tokens, r.held_as),
             r.created_at, now(), r.first_byte_ms, r.latency_ms
@@ -109,6 +109,8 @@ BEGIN
     )
     SELECT ARRAY(SELECT id FROM ended),
         NOT EXISTS (SELECT FROM h WHERE NOT are_open) AND (SELECT count(*) FROM changed) = (SELECT count(*) FROM delta)
+            -- A call that is carried out long after it was given up must not open again what has ended meanwhile.
+            AND NOT EXISTS (SELECT FROM h JOIN billing_usagerecord r ON r.id = h.id)
         INTO ended, fits;
     IF NOT fits THEN
         RAISE EXCEPTION 'some hold of the batch does not fit' USING ERRCODE = 'TG001';

@@ -397,6 +397,7 @@ class UsageRecord(Admitted):
     cache_write_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
+    delta_events = models.BigIntegerField(default=0, help_text="Of a stream, as far as it was seen.")
     tool_calls = models.JSONField(default=dict)
     reported_usage = models.JSONField(null=True, help_text="As the upstream sent it.")
 
@@ -475,6 +476,20 @@ class Unposted(models.Model):
 
     def __str__(self) -> str:
         return str(self.record_id)
+
+
+class ModelRatio(models.Model):
+    """What a model's streams reported lately, in sum: for estimates where nothing was reported (billing/ratios.py)."""
+
+    model = models.CharField(max_length=200, primary_key=True)
+    request_bytes = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    delta_events = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    measured_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.model
 
 
 class Process(models.Model):

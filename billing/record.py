@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.estimation import UNKNOWN, Ratio
 from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
 from billing.tokens import TokenUsage
 
@@ -44,10 +45,11 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose hold is durable, and the price that was held, by which its end is reckoned."""
+    """A request whose hold is durable, and what its end is reckoned by: the price held, and for estimates a ratio."""
 
     hold: Hold
     price: PriceSheet | None
+    ratio: Ratio = UNKNOWN
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,6 +79,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    delta_events: int = 0
     tool_calls: dict[str, int] = msgspec.field(default_factory=dict)
     reported_usage: Any = None
     cost_nano_usd: int = 0

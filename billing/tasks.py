@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from billing import ledger
+from billing import ledger, ratios
 
 
 @shared_task
@@ -13,3 +13,8 @@ def post_settled() -> None:
 @shared_task
 def make_partitions() -> None:
     ledger.make_partitions()
+
+
+@shared_task
+def measure_ratios() -> None:
+    ratios.measure()

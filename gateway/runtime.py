@@ -59,7 +59,7 @@ class Runtime:
         lookup = Lookup(self.transport, self.snapshots.catalog)
         self.upkeep = Upkeep(
             self.process_id, host_id(settings.SPOOL_DIR), self.pool, self.meter,
-            Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.sheet_of),
+            Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
         )  # fmt: skip
         self.allowances = Allowances(
             settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS

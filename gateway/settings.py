@@ -213,6 +213,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": HOST_LOOK_SECONDS,
         "options": {"expires": HOST_LOOK_SECONDS},
     },
+    "measure-ratios": {"task": "billing.tasks.measure_ratios", "schedule": 3600.0},
     "make-partitions": {"task": "billing.tasks.make_partitions", "schedule": 24 * 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(TOLLGATE_VAR / "celerybeat-schedule")

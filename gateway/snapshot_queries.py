@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.authentication import KeyFacts
+from billing.estimation import Ratio
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, TokenPrice
 from gateway.addresses import ForbiddenAddress, origin_of
@@ -38,7 +39,8 @@ SELECT revision.value,
             (SELECT coalesce(json_agg(v), '[]') FROM billing_pricevariant v WHERE v.price_id = price.id) AS variants,
             (SELECT coalesce(json_object_agg(t.tool, t.pico_usd), '{}') FROM billing_toolprice t
                 WHERE t.price_id = price.id) AS tools
-        FROM billing_price price) p)
+        FROM billing_price price) p),
+    (SELECT coalesce(json_agg(a), '[]') FROM billing_modelratio a)
 FROM accounts_revision revision
 """
 
@@ -63,7 +65,7 @@ def key_facts_of(row: tuple[Any, ...]) -> KeyFacts:
     )
 
 
-def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog:
+def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any, ratios: Any) -> Catalog:
     """The catalog from JSON rows; routes whose upstream or model is disabled, or may not be called, are left out."""
     usable = {row["id"]: upstream for row in upstreams if (upstream := _upstream_of(row)) is not None}
     of_model: dict[str, list[RouteFacts]] = {}
@@ -82,6 +84,10 @@ def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog
                 tuple(of_model.get(row["id"], ())),
             )
             for row in models
+        },
+        ratios={
+            row["model"]: Ratio(row["request_bytes"], row["input_tokens"], row["delta_events"], row["output_tokens"])
+            for row in ratios
         },
         upstreams={upstream.id: upstream for upstream in usable.values()},
         prices=PriceList(map(_price_of, prices)),

@@ -110,6 +110,7 @@ class Migration(migrations.Migration):
                         ('cache_write_tokens', models.BigIntegerField(default=0)),
                         ('output_tokens', models.BigIntegerField(default=0)),
                         ('reasoning_tokens', models.BigIntegerField(default=0)),
+                        ('delta_events', models.BigIntegerField(default=0, help_text='Of a stream, as far as it was seen.')),
                         ('tool_calls', models.JSONField(default=dict)),
                         ('reported_usage', models.JSONField(help_text='As the upstream sent it.', null=True)),
                         ('cost_nano_usd', models.BigIntegerField(default=0)),
@@ -128,6 +129,17 @@ class Migration(migrations.Migration):
                         'abstract': False,
                     },
                 ),
+            ],
+        ),
+        migrations.CreateModel(
+            name='ModelRatio',
+            fields=[
+                ('model', models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ('request_bytes', models.BigIntegerField()),
+                ('input_tokens', models.BigIntegerField()),
+                ('delta_events', models.BigIntegerField()),
+                ('output_tokens', models.BigIntegerField()),
+                ('measured_at', models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(

@@ -10,7 +10,6 @@ from uuid import UUID
 
 import msgspec
 
-from billing.estimation import estimated_usage
 from billing.metering import Meter
 from billing.pricing import PriceSheet, cost
 from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
@@ -44,32 +43,30 @@ class Outcome:
             await self._settle(self._void(NOTHING_READ))
             raise
 
-    def watched(self, reading: Reading, delta_events: int) -> None:
+    def watched(self, reading: Reading) -> None:
         """What is known of the answer so far, kept in case that this process does not see its end."""
         hold = self._admitted.hold
         if reading.response_id:
             self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
-        self._meter.seen(hold.id, reading.service_tier, reading.model, delta_events)
+        self._meter.seen(hold.id, reading.service_tier, reading.model, reading.delta_events)
 
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
         self.status = status
         self.first_byte_ms = self._elapsed_ms()
 
-    async def ended(
-        self, reading: Reading, *, delta_events: int, drained: bool, without_usage: str = "usage_absent"
-    ) -> None:
+    async def ended(self, reading: Reading, *, drained: bool, without_usage: str = "usage_absent") -> None:
         """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none."""
         if reading.usage is not None:
             await self._settle(self._settled(reading, reading.usage, "drained" if drained else "reported"))
-        elif delta_events or reading.ending in {"completed", "incomplete"}:
-            await self.cut(reading, delta_events=delta_events, flag=without_usage)
+        elif reading.delta_events or reading.ending in {"completed", "incomplete"}:
+            await self.cut(reading, flag=without_usage)
         else:
             await self._settle(self._void(reading))
 
-    async def cut(self, reading: Reading, *, delta_events: int, flag: str) -> None:
+    async def cut(self, reading: Reading, *, flag: str) -> None:
         """The answer will not be read to its end: estimated, and flagged with the reason."""
-        await self._settle(self._estimated(reading, delta_events, flag))
+        await self._settle(self._estimated(reading, flag))
 
     async def failed(self, failure: UpstreamFailed) -> None:
         """No answer came. Void where the upstream did no work for sure; else nobody knows, and nothing is charged."""
@@ -78,7 +75,7 @@ class Outcome:
         else:
             await self._settle(self._unanswered())
 
-    def abandoned(self, reading: Reading, *, delta_events: int, has_begun: bool) -> None:
+    def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
         """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
         if self.is_known:
             return
@@ -86,7 +83,7 @@ class Outcome:
         if reading.ending is not None and reading.usage is not None:
             end = self._settled(reading, reading.usage, "reported")
         elif has_begun:
-            end = self._estimated(reading, delta_events, "cancelled")
+            end = self._estimated(reading, "cancelled")
         else:
             end = self._unanswered()
         self._meter.settle_soon(end)
@@ -99,10 +96,11 @@ class Outcome:
     def _unanswered(self) -> Settlement:
         return self._settled(NOTHING_READ, TokenUsage(), "estimated", "unanswered")
 
-    def _estimated(self, reading: Reading, delta_events: int, flag: str) -> Settlement:
+    def _estimated(self, reading: Reading, flag: str) -> Settlement:
         usage = reading.usage  # chat chunks may report as they go
         if usage is None:
-            usage = estimated_usage(request_bytes=self._admitted.hold.request_bytes, delta_events=delta_events)
+            request_bytes = self._admitted.hold.request_bytes
+            usage = self._admitted.ratio.usage(request_bytes=request_bytes, delta_events=reading.delta_events)
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
@@ -136,6 +134,7 @@ def settled(
     absurd = ("absurd_usage",) if reading.absurd else ()
     return msgspec.structs.replace(
         _ended(record_id, reading, "settled", source, (*flags, *absurd, *unpriced)),
+        delta_events=reading.delta_events,
         tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
         reported_usage=_kept_usage(reading.reported_usage),
         cost_nano_usd=cost(lines),

@@ -1,6 +1,7 @@
 """One request and the bytes that answer it: writes them as HTTP/1.1 and remembers what was sent."""
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -27,7 +28,10 @@ def _says_something(chunk: Event) -> bool:
 
 
 class Exchange:
-    """`ending` is how it went: completed, incomplete, failed, refused, unfinished, cut, client_gone or stopped."""
+    """`ending` is how it went: completed, incomplete, failed, refused, unfinished, cut, client_gone or stopped.
+
+    `when_ended` is told the response object of each terminal event.
+    """
 
     def __init__(self, connection: Connection, request: Request, number: int) -> None:
         self.connection = connection
@@ -41,6 +45,7 @@ class Exchange:
         self.ending = "unfinished"
         self.body = bytearray()
         self.keeps_open = True
+        self.when_ended: Callable[[Event], None] = lambda response: None
         self._head = b""
         self._chunked = False
 
@@ -97,10 +102,12 @@ class Exchange:
             self.note_end(event)
 
     def note_end(self, event: Event) -> None:
+        response = event.get("response", event)
         self.ending = ENDINGS.get(event.get("type", ""), "completed")
-        usage = event.get("response", event).get("usage", ABSENT)
+        usage = response.get("usage", ABSENT)
         if usage is not ABSENT:
             self.usage = usage
+        self.when_ended(response)
 
     def logged(self) -> dict[str, Any]:
         """What the log says of the answer, save the bytes' digest; where no usage was reported, the key is absent."""

@@ -14,6 +14,7 @@ from gateway.local.simulator.reply import Reply
 from gateway.local.simulator.scenario import Scenario
 from gateway.local.simulator.scenarios import MODELS, UnknownModelError, scenario_of
 from gateway.local.simulator.sent import Sent
+from gateway.local.simulator.stored import Stored
 
 SMALLEST_OUTPUT_LIMIT = 16
 CREATED = 1_744_316_542
@@ -28,6 +29,7 @@ class Routes:
         self._key = key
         self._holds = holds
         self._sent = sent
+        self._stored = Stored()
 
     async def answer(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -45,11 +47,14 @@ class Routes:
                 await _send(exchange, {"object": "list", "data": [_model(name) for name in MODELS]})
             case "GET", ["v1", "models", name]:
                 await _show_model(exchange, name)
+            case "GET", ["v1", "responses", response_id] if stored := self._stored.find(response_id):
+                exchange.ending = "completed"
+                await exchange.answer(200, stored)
             case ("GET" | "DELETE", ["v1", "responses", response_id]) | (
                 ("GET" | "POST"),
                 ["v1", "responses", response_id, "input_items" | "cancel"],
             ):
-                # Nothing is stored yet: stored and background responses take this place.
+                # Deleting, cancelling and listing are for later.
                 await exchange.refuse(errors.unknown_response(response_id))
             case _:
                 await exchange.refuse(errors.invalid_url(request.method, request.path))
@@ -79,7 +84,9 @@ class Routes:
         else:
             reply = Reply(body, scenario, exchange.request.bearer)
             exchange.response_id = reply.id
-            await Player(exchange, reply, self._holds).play()
+            exchange.when_ended = lambda response: self._stored.end(exchange.number, response)
+            with self._stored.running(reply):
+                await Player(exchange, reply, self._holds).play()
 
     async def _count(self, exchange: Exchange) -> None:
         """What the same request would be billed for its input. It takes fewer fields; delays and refusals hold too."""
