@@ -26,3 +26,8 @@ def limit_of(metric: str, text: str | Decimal) -> int:
         if number.is_finite() and 0 <= number <= MOST:
             return int(EXACT.to_integral_exact(number))
     raise ValueError(f"{text} {metric}: use a whole number that is not negative, e.g. 1000000.")
+
+
+def written(metric: str, amount: int) -> str:
+    """An amount as `limit_of` takes it."""
+    return f"{(Decimal(amount) / NANO_PER_USD).normalize():f}" if metric == "cost" else str(amount)

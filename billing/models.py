@@ -11,7 +11,7 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 from django.db.models import Case, Value, When
-from django.db.models.functions import Coalesce, Concat, Greatest, Now
+from django.db.models.functions import Cast, Coalesce, Concat, Greatest, Now
 
 from accounts.models import APIKey, Organization, Project, User
 from billing.pricing import DEFAULT_TIER, PriceSheet, TokenPrice
@@ -359,7 +359,8 @@ class Hold(Admitted):
 class UsageRecordQuerySet(RecordQuerySet):
     def to_review(self) -> Self:
         """Whose usage or cost is not what an upstream reported and a price list priced: for staff to look at."""
-        return self.filter(flags__overlap=sorted(REVIEW_FLAGS))
+        texts = Cast("flags", ArrayField(models.TextField()))  # as the column is: the lookup would compare varchar
+        return self.alias(texts=texts).filter(texts__overlap=sorted(REVIEW_FLAGS))
 
     def unposted(self) -> Self:
         """Not yet in the rollups."""

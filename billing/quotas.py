@@ -49,8 +49,8 @@ def set_quota(  # noqa: PLR0913 - what a quota is
     """
     _check(limit)
     with transaction.atomic():
-        place = _place(scope)
-        lock(place["organization"])
+        columns = place(scope)
+        lock(columns["organization"])
         there = _kind(scope, metric, period).select_for_update(no_key=True).order_by("id").first()
         if there is not None and there.is_hard == is_hard:
             set_limit(there, limit)
@@ -58,12 +58,22 @@ def set_quota(  # noqa: PLR0913 - what a quota is
         if there is not None:
             retire(there)
         terms = {"metric": metric, "period": period, "limit_amount": limit, "is_hard": is_hard}
-        return make(Quota(**place, **terms, created_by=actor))
+        return make(Quota(**columns, **terms, created_by=actor))
 
 
 def find(scope: Scope, metric: str, period: str) -> Quota | None:
     """The quota of that kind in force on `scope`; prepaid credit is none of these."""
     return _kind(scope, metric, period).first()
+
+
+def change_limit(quota: Quota, limit: int) -> bool:
+    """That limit from now on; False where the quota is retired, or prepaid credit."""
+    with transaction.atomic():
+        lock(quota.organization)
+        if not Quota.objects.in_force().filter(pk=quota.pk, is_credit=False).exists():
+            return False
+        set_limit(quota, limit)
+        return True
 
 
 def retire(quota: Quota) -> bool:
@@ -81,6 +91,15 @@ def make(quota: Quota) -> Quota:
         cursor.execute("SELECT billing_open_windows(ARRAY[scope_id]) FROM billing_quota WHERE id = %s", [quota.pk])
     quota.refresh_from_db()
     return quota
+
+
+def place(scope: Scope) -> dict[str, Any]:
+    """The columns that say what a quota is on."""
+    if isinstance(scope, APIKey):
+        return {"organization": scope.project.organization, "project": scope.project, "api_key": scope}
+    if isinstance(scope, Project):
+        return {"organization": scope.organization, "project": scope}
+    return {"organization": scope}
 
 
 def set_limit(quota: Quota, limit: int) -> None:
@@ -114,15 +133,6 @@ def balances(organization: Organization) -> list[Balance]:
             row["window"],
         ),
     )  # fmt: skip
-
-
-def _place(scope: Scope) -> dict[str, Any]:
-    """The columns that say what a quota is on."""
-    if isinstance(scope, APIKey):
-        return {"organization": scope.project.organization, "project": scope.project, "api_key": scope}
-    if isinstance(scope, Project):
-        return {"organization": scope.organization, "project": scope}
-    return {"organization": scope}
 
 
 def _kind(scope: Scope, metric: str, period: str) -> QuotaQuerySet:

@@ -2,7 +2,8 @@
 -- waits meanwhile. Only what differs is written: `corrected` buckets were wrong or missing, `removed` should not have been.
 
 CREATE OR REPLACE FUNCTION billing_rebuild_rollups(
-    since timestamptz, OUT buckets bigint, OUT corrected bigint, OUT removed bigint) LANGUAGE plpgsql AS $$
+    since timestamptz, OUT buckets bigint, OUT corrected bigint, OUT removed bigint) LANGUAGE plpgsql
+SET work_mem = '256MB' AS $$
 BEGIN
     -- In a statement of its own: the next one sees what every posting has done, and none is under way. Recomputing
     -- without it loses what is posted meanwhile.

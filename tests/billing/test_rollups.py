@@ -1,5 +1,6 @@
 """Rollups anew: whatever became of them, they are again what was posted, also while more is posted."""
 
+import sys
 import threading
 import time
 import uuid
@@ -11,7 +12,7 @@ import pytest
 from accounts.models import APIKey, Organization, Project
 from billing import ledger
 from billing.ledger import Rebuilt
-from billing.models import UsageRollup
+from billing.models import LedgerEntry, UsageRollup
 from billing.record import void
 from tests import plane_database
 from tests.billing.books import Books, batch_of, settled
@@ -124,11 +125,11 @@ def test_a_rebuild_waits_for_a_posting_under_way_and_counts_it_once(books):
     with psycopg.connect(books.url) as posting:
         posting.execute("SELECT billing_post_settled(10)")
 
-        def rebuild():
+        def rebuild_meanwhile():
             with psycopg.connect(books.url, autocommit=True, application_name="rebuilding") as connection:
-                rebuilt.append(connection.execute("SELECT * FROM billing_rebuild_rollups('-infinity')").fetchone())
+                rebuilt.append(rebuild(connection))
 
-        thread = threading.Thread(target=rebuild)
+        thread = threading.Thread(target=rebuild_meanwhile)
         thread.start()
         waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'rebuilding' AND wait_event_type = 'Lock'"
         deadline = time.monotonic() + 10
@@ -166,3 +167,63 @@ def test_rebuilding_while_records_end_and_are_posted_loses_and_doubles_nothing(b
     assert sum(mine.values_list("requests", flat=True)) == 150
     assert sum(posted)
     assert ledger.rebuild_rollups().corrected == 0
+
+
+def test_an_adjustment_is_posted_in_the_hour_in_which_it_came_and_booked_as_one(books):
+    history(books)
+    mine = LedgerEntry.objects.filter(organization_id=books.hold().organization_id)
+    booked = list(mine.filter(kind="adjustment").order_by("account").values_list("account", "amount_nano_usd", "hour"))
+    this_hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    assert booked == [("organization", -30, this_hour), ("revenue", 30, this_hour)]
+    charged = sum(mine.filter(account="revenue").values_list("amount_nano_usd", flat=True))
+    rolled = UsageRollup.objects.filter(organization_id=books.hold().organization_id)
+    assert charged == sum(rolled.values_list("charged_nano_usd", flat=True)) == 105 + 103 + 103 + 100 + 80
+
+
+MILLION = """
+INSERT INTO billing_usagerecord
+SELECT request_id, CASE WHEN n %% 50 = 0 THEN 'void' ELSE 'settled' END, 'reported', %(organization)s,
+    %(project)s, keys[1 + n %% 40], %(project)s, 'responses', (ARRAY['gpt-5', 'gpt-5-mini', 'o3-pro'])[1 + n %% 3],
+    %(project)s, 'openai', 'gpt-5', NULL, true, '', '', 0, 400, 200, 'resp_' || n, 'gpt-5', 'default', '', n %% 5000,
+    n %% 1000, 0, n %% 700, n %% 300, '{}', '{"input_tokens": 1000, "output_tokens": 100}', 5000000, 5000, false, '{}',
+    '{}', '{}', cost, cost, 0, '[{"kind": "input", "quantity": 1000, "price_pico_usd": 1250000}]', '{}', admitted,
+    admitted + '5 s', 120, 900
+FROM generate_series(1, %(count)s) n
+CROSS JOIN LATERAL (SELECT now() - n * interval '2.5 s' AS admitted,
+    CASE WHEN n %% 50 = 0 THEN 0 ELSE n %% 100000 END AS cost, %(keys)s::uuid[] AS keys) made
+CROSS JOIN LATERAL (SELECT overlay(billing_first_id_of(admitted)::text PLACING substr(md5(n::text)::uuid::text, 15)
+    FROM 15)::uuid AS request_id) id
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_million_records_are_rebuilt_in_at_most_a_minute(books, capsys):
+    """In a transaction that is undone: a month of one organization, 40 keys and 3 models."""
+    owner = books.hold()
+    project = Project.objects.get(pk=owner.project_id)
+    keys = [APIKey.objects.issue(project=project, name=str(number))[0].pk for number in range(40)]
+    ids = {"organization": owner.organization_id, "project": owner.project_id, "keys": keys, "count": 1_000_000}
+    sums = "SELECT md5(string_agg(r::text, '' ORDER BY r)) FROM (SELECT {} FROM billing_usagerollup) r".format(
+        ", ".join(COLUMNS)
+    )
+    with psycopg.connect(books.url) as connection:
+        connection.execute(MILLION, ids)
+        buckets, corrected, removed = rebuilt = rebuild(connection)
+        assert corrected > 80_000
+        before = connection.execute(sums).fetchone()
+        connection.execute("DELETE FROM billing_usagerollup")
+        began = time.monotonic()
+        assert rebuild(connection) == (buckets, buckets, 0)
+        seconds = time.monotonic() - began
+        assert connection.execute(sums).fetchone() == before
+        assert rebuild(connection) == (buckets, 0, 0)
+        connection.rollback()
+    with capsys.disabled():
+        sys.stdout.write(f"\n1,000,000 records into {buckets:,} buckets in {seconds:.1f} s\n")
+    assert removed == 0, rebuilt
+    assert seconds <= 60
+
+
+def rebuild(connection):
+    return connection.execute("SELECT * FROM billing_rebuild_rollups('-infinity')").fetchone()
