@@ -183,7 +183,7 @@ def _begin_a_new_day(books):
 
 
 def multiply(books, most):
-    """Repeats the records that were not adjusted, over the hours of a day, until there are `most`; they wait to be posted."""
+    """Repeats records that were not adjusted over the hours of a day, until there are `most`; they wait to be posted."""
     columns = [column.name for column in books.execute("SELECT * FROM billing_usagerecord LIMIT 0").description]
     changed = {
         "id": "(left(replace(r.id::text, '-', ''), 12) || left(md5(r.id::text || n), 20))::uuid",
