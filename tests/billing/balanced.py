@@ -183,11 +183,11 @@ def _begin_a_new_day(books):
 
 
 def multiply(books, most):
-    """Repeats records that were not adjusted over the hours of a day, until there are `most`; they wait to be posted."""
+    """Repeats records that were not adjusted over the hours of a day, until there are `most`; they wait in the queue."""
     columns = [column.name for column in books.execute("SELECT * FROM billing_usagerecord LIMIT 0").description]
     changed = {
         "id": "(left(replace(r.id::text, '-', ''), 12) || left(md5(r.id::text || n), 20))::uuid",
-        "created_at": "r.created_at - make_interval(hours => n % 24)",
+        "created_at": "r.created_at - n % 24 * interval '1 hour'",
     }
     chosen = ", ".join(changed.get(column, f"r.{column}") for column in columns)
     books.execute("CREATE TEMP TABLE kept AS SELECT * FROM billing_usagerecord r WHERE NOT EXISTS ("
