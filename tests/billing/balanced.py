@@ -183,7 +183,7 @@ def _begin_a_new_day(books):
 
 
 def multiply(books, most):
-    """Repeats records that were not adjusted over the hours of a day, until there are `most`; they wait in the queue."""
+    """Repeats records that were never adjusted over the hours of a day, until there are `most`; they are unposted."""
     columns = [column.name for column in books.execute("SELECT * FROM billing_usagerecord LIMIT 0").description]
     changed = {
         "id": "(left(replace(r.id::text, '-', ''), 12) || left(md5(r.id::text || n), 20))::uuid",
