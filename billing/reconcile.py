@@ -3,16 +3,21 @@
 Nothing is written and nobody waits for it, but while it runs the database keeps every version of a row that changes.
 """
 
+import logging
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.db import connection, transaction
 
+logger = logging.getLogger(__name__)
+
 MOST_NAMED = 1_000
-GONE = timedelta(minutes=20)  # a lost host is noticed after 10 minutes, and its requests ended 5 later
+MOST_LOGGED = 20
 LONGEST = timedelta(hours=6, minutes=15)  # the longest stream, and time to end it
 
 _HEADING = re.compile(r"^--- (\w+) (I\d)\n", re.MULTILINE)
@@ -41,14 +46,18 @@ class Check:
         return self.found == 0
 
 
-def reconcile(since: datetime | None = None, *, gone: timedelta = GONE, longest: timedelta = LONGEST) -> list[Check]:
+def reconcile(
+    since: datetime | None = None, *, gone: timedelta | None = None, longest: timedelta = LONGEST
+) -> list[Check]:
     """All checks over everything; with `since`, over what may have changed from then on and over what is open.
 
-    An open request is a breach once its process is `gone` for so long, or it is open for longer than `longest`.
+    An open request is a breach once its process is `gone` for so long (None: twice the time after which a silent host
+    counts as lost), or it is open for longer than `longest`.
     With `since`, what was posted is summed up only for windows that began at most a day before it.
     Not to be called within a transaction: it needs one of its own.
     """
-    parameters: dict[str, Any] = {"since": since, "gone": gone, "longest": longest}
+    gone = gone or 2 * timedelta(seconds=settings.HOST_SILENT_SECONDS)
+    parameters: dict[str, Any] = {"since": since, "gone": str(gone), "longest": str(longest)}
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         cursor.execute("SET LOCAL work_mem = '64MB'")
@@ -59,6 +68,15 @@ def reconcile(since: datetime | None = None, *, gone: timedelta = GONE, longest:
             breaches = tuple(Breach(*breach) for breach in sorted(zip(ids, whats, strict=True)))
             checks.append(Check(name, invariant, checked, found, breaches))
     return checks
+
+
+def raise_alarms(checks: Iterable[Check]) -> None:
+    """An error in the log for each breach, up to MOST_LOGGED of a check and their number."""
+    for check in checks:
+        for breach in check.breaches[:MOST_LOGGED]:
+            logger.error("reconcile: %s (%s): %s: %s", check.name, check.invariant, breach.id, breach.what)
+        if check.found > MOST_LOGGED:
+            logger.error("reconcile: %s (%s): %d breaches in all", check.name, check.invariant, check.found)
 
 
 def _counted(statement: str) -> str:

@@ -67,6 +67,7 @@ HOST_SILENT_SECONDS = env.seconds("TOLLGATE_HOST_SILENT_SECONDS", 600)
 PROGRESS_SECONDS = env.seconds("TOLLGATE_PROGRESS_SECONDS", 10)
 SPOOL_BYTES = env.number("TOLLGATE_SPOOL_BYTES", 1 << 30, least=64 << 20)
 POSTING_SECONDS = env.seconds("TOLLGATE_POSTING_SECONDS", 10)
+RECONCILE_SECONDS = env.seconds("TOLLGATE_RECONCILE_SECONDS", 300)
 KEY_ROTATION_GRACE_HOURS = env.number("TOLLGATE_KEY_ROTATION_GRACE_HOURS", 24, least=0)
 FAULTS = env.faults("TOLLGATE_FAULTS")
 LOG_LEVEL = env.choice("TOLLGATE_LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
@@ -214,6 +215,12 @@ CELERY_BEAT_SCHEDULE = {
         "options": {"expires": HOST_LOOK_SECONDS},
     },
     "measure-ratios": {"task": "billing.tasks.measure_ratios", "schedule": 3600.0},
+    "reconcile-recent": {
+        "task": "billing.tasks.reconcile_recent",
+        "schedule": RECONCILE_SECONDS,
+        "options": {"expires": RECONCILE_SECONDS},
+    },
+    "reconcile-everything": {"task": "billing.tasks.reconcile_everything", "schedule": 24 * 3600.0},
     "make-partitions": {"task": "billing.tasks.make_partitions", "schedule": 24 * 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(TOLLGATE_VAR / "celerybeat-schedule")

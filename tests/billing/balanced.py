@@ -47,16 +47,16 @@ def connect():
 def make_books(seed=1):
     """Fills the database that Django's connection is to."""
     chance = random.Random(seed)
-    price = Price.objects.create(
+    Price.objects.create(
         model="gpt-5", effective_from=datetime(2026, 1, 1, tzinfo=UTC), input_pico_usd=1_250_001,
         cached_input_pico_usd=125_000, cache_write_pico_usd=1_250_000, output_pico_usd=10_000_001,
     )  # fmt: skip
-    process = Process.objects.create(id=uuid.uuid4(), host_id=uuid.uuid4())
+    Process.objects.create(id=uuid.uuid4(), host_id=uuid.uuid4())
     owners = [_organization(number) for number in range(ORGANIZATIONS)]
     with connect() as books:
         for day in (1, 0):
             for keys in owners:
-                _day_of_requests(books, chance, keys, day, price_id=price.id, process_id=process.id)
+                requests(books, chance, keys, day)
             books.execute("SELECT billing_post_settled(200)")
             if day:
                 books.execute("SELECT billing_post_settled(100000)")
@@ -104,7 +104,9 @@ def _grant(organization, kind, amount):
         )  # fmt: skip
 
 
-def _day_of_requests(books, chance, keys, days_ago, **fields):
+def requests(books, chance, keys, days_ago=0):
+    """REQUESTS of these keys, each ended in one of the ways there are, or left open."""
+    (price_id,), (process_id,) = books.execute("SELECT id FROM billing_price UNION ALL SELECT id FROM billing_process")
     holds = []
     for _ in range(REQUESTS):
         key = chance.choice(keys)
@@ -112,7 +114,7 @@ def _day_of_requests(books, chance, keys, days_ago, **fields):
         holds.append(hold_of(
             id=new_id(int(made.timestamp() * 1000)), organization_id=key.project.organization_id,
             project_id=key.project_id, api_key_id=key.id, hold_nano_usd=chance.randrange(1_000_000, 5_000_000),
-            hold_tokens=chance.randrange(200, 1000), **fields,
+            hold_tokens=chance.randrange(200, 1000), price_id=price_id, process_id=process_id,
         ))  # fmt: skip
     holds.sort(key=lambda hold: hold.id)
     _, (_, items) = batch_of(holds, [])
@@ -126,24 +128,19 @@ def _day_of_requests(books, chance, keys, days_ago, **fields):
 
 
 def _ends(chance, hold, number, *, stays_open):
-    """None where it stays open; two where the truth came after an estimate or a void end."""
+    """None where it stays open, two where the truth came after an estimate or a void end."""
     within = {"tokens": hold.hold_tokens // 2, "nano_usd": hold.hold_nano_usd // 2}
-    match number % 9:
-        case 0 if stays_open:
-            return []
-        case 0 | 1:
-            return [_settled(hold, chance, tokens=hold.hold_tokens + 9, nano_usd=hold.hold_nano_usd * 2)]
-        case 2:
-            return [_void(hold)]
-        case 3:
-            return [_void(hold), _settled(hold, chance, **within, usage_source="recovered")]
-        case 4:
-            less = {"tokens": 30, "nano_usd": 20_000}
-            return [_settled(hold, chance, **within, usage_source="estimated"), _settled(hold, chance, **less)]
-        case 5:
-            return [_settled(hold, chance, **within, usage_source="estimated")]
-        case _:
-            return [_settled(hold, chance, **within)]
+    less = {"tokens": 30, "nano_usd": 20_000}
+    over = _settled(hold, chance, tokens=hold.hold_tokens + 9, nano_usd=hold.hold_nano_usd * 2)
+    kinds = {
+        0: [] if stays_open else [over],
+        1: [over],
+        2: [_void(hold)],
+        3: [_void(hold), _settled(hold, chance, **within, usage_source="recovered")],
+        4: [_settled(hold, chance, **within, usage_source="estimated"), _settled(hold, chance, **less)],
+        5: [_settled(hold, chance, **within, usage_source="estimated")],
+    }
+    return kinds.get(number % 9, [_settled(hold, chance, **within)])
 
 
 def _settled(hold, chance, *, tokens, nano_usd, usage_source="reported"):
@@ -183,3 +180,39 @@ def _begin_a_new_day(books):
     books.execute(
         "UPDATE billing_quota q SET window_ends_at = w.ends_at FROM billing_quotawindow w WHERE w.id = q.window_id"
     )
+
+
+def multiply(books, most):
+    """Repeats records that were never adjusted over the hours of a day, until there are `most`; they are unposted."""
+    columns = [column.name for column in books.execute("SELECT * FROM billing_usagerecord LIMIT 0").description]
+    changed = {
+        "id": "(left(replace(r.id::text, '-', ''), 12) || left(md5(r.id::text || n), 20))::uuid",
+        "created_at": "r.created_at - n % 24 * interval '1 hour'",
+    }
+    chosen = ", ".join(changed.get(column, f"r.{column}") for column in columns)
+    books.execute("CREATE TEMP TABLE kept AS SELECT * FROM billing_usagerecord r WHERE NOT EXISTS ("
+                  "SELECT FROM billing_adjustment a WHERE a.record_id = r.id)")  # fmt: skip
+    books.execute("CREATE TEMP TABLE more AS SELECT 1 + (%s - (SELECT count(*) FROM billing_usagerecord)) / "
+                  "(SELECT count(*) FROM kept) AS times", [most])  # fmt: skip
+    _raise_limits(books, 10**15)
+    books.execute(
+        f"""WITH added AS (
+            INSERT INTO billing_usagerecord SELECT {chosen} FROM kept r
+            CROSS JOIN generate_series(1, (SELECT times FROM more)) AS n RETURNING id)
+        INSERT INTO billing_unposted (record_id) SELECT id FROM added"""
+    )
+    books.execute(
+        """UPDATE billing_quotawindow w SET posted = w.posted + used.amount * (SELECT times FROM more) FROM (
+            SELECT h.id, sum(billing_posted_amount(h.held_as, h.held, cost_nano_usd, charged_nano_usd,
+                input_tokens + output_tokens, (state = 'settled')::int)) AS amount
+            FROM kept CROSS JOIN LATERAL unnest(window_ids, held_as, held_amounts) AS h(id, held_as, held)
+            GROUP BY h.id) used WHERE used.id = w.id"""
+    )
+
+
+def _raise_limits(books, amount):
+    books.execute("UPDATE billing_quotawindow SET limit_amount = limit_amount + %(by)s, ceiling = ceiling + %(by)s",
+                  {"by": amount})  # fmt: skip
+    books.execute("UPDATE billing_quota SET limit_amount = limit_amount + %s", [amount])
+    for organization in Organization.objects.filter(quotas__is_credit=True):
+        _grant(organization, "grant", amount)
