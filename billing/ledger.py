@@ -2,6 +2,8 @@
 
 from django.db import connection
 
+from billing import faults
+
 BATCH = 5000
 MONTHS_AHEAD = 3
 
@@ -10,6 +12,7 @@ def post_settled() -> int:
     """Posts what has ended and is not posted yet; returns how many records. May run anywhere, at once, and die."""
     total = 0
     while posted := _number("SELECT billing_post_settled(%s)", BATCH):
+        faults.reach("post.after")
         total += posted
     return total
 

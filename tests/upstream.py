@@ -41,6 +41,11 @@ class UpstreamThread:
     def lines_of(self, request_id):
         return [entry for entry in self._simulator.log.entries if entry.get("client_request_id") == request_id]
 
+    @property
+    def entries(self):
+        """The log's lines so far."""
+        return list(self._simulator.log.entries)
+
     def hold(self, count):
         """Returns once so many answers are held open."""
         self._run(self._simulator.holds.until(count))
