@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from accounts.models import Organization, User
-from billing import quotas
+from billing import faults, quotas
 from billing.amounts import MOST
 from billing.models import LedgerEntry, Quota
 
@@ -60,6 +60,7 @@ def post_settled() -> int:
     """Posts what has ended and is not posted yet; returns how many records. May run anywhere, at once, and die."""
     total = 0
     while posted := _number("SELECT billing_post_settled(%s)", BATCH):
+        faults.reach("post.after")
         total += posted
     return total
 

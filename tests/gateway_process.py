@@ -19,13 +19,18 @@ TENTHS = {
     "TOLLGATE_KEY_USE_FLUSH_SECONDS": "1",
     "TOLLGATE_UPSTREAM_READ_SECONDS": "60",
     "TOLLGATE_UPSTREAM_MODELS_SECONDS": "30",
+    "TOLLGATE_HEARTBEAT_SECONDS": "0.5",
+    "TOLLGATE_RECOVERY_SECONDS": "1",
+    "TOLLGATE_AUDIT_SECONDS": "6",
+    "TOLLGATE_PROGRESS_SECONDS": "1",
 }
 
 
 class GatewayProcess:
     """`url` is the base URL for clients, `log` what it wrote."""
 
-    def __init__(self, folder: Path, **bounds: str):
+    def __init__(self, folder: Path, *, tenths=True, **bounds: str):
+        """`bounds` are settings; those that are not given are a tenth of the real ones, or the real ones."""
         self._listener = listen("127.0.0.1", 0)
         self.origin = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"{self.origin}/v1"
@@ -35,14 +40,24 @@ class GatewayProcess:
             workers=1, is_production=False, shutdown_seconds=6,
         )  # fmt: skip
         ((service,),) = [stage for stage in instance.stages() if stage and stage[0].name == "gateway"]
-        environment = {**TENTHS, "DATABASE_URL": plane_database.url(), "METRICS_TOKEN": "metrics", **bounds}
+        environment = {
+            **(TENTHS if tenths else {}),
+            "DATABASE_URL": plane_database.url(),
+            "METRICS_TOKEN": "metrics",
+            **bounds,
+        }
         self._service = type(service)(**{**_fields(service), "env": {**service.env, **environment}})
         self.process: Process | None = None
 
     def __enter__(self):
-        self.process = Process.start(self._service)
+        if self.process is None:
+            self.start()
         wait_ready([self.process])
         return self
+
+    def start(self):
+        """Returns before it is ready."""
+        self.process = Process.start(self._service)
 
     def __exit__(self, *_):
         stop([self.process])

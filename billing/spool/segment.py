@@ -4,6 +4,7 @@ import errno
 import os
 from pathlib import Path
 
+from billing import faults
 from billing.spool.folder import segment_path
 
 
@@ -35,6 +36,7 @@ class Segment:
 
     def write(self, data: bytes) -> None:
         """One write(): there for every reader when it returns, whatever becomes of this process. Else OSError."""
+        faults.reach("spool.write")
         if os.pwrite(self.descriptor, data, self.length) < len(data):
             raise OSError(errno.ENOSPC, "short write", str(self._path))
         self.length += len(data)
