@@ -84,7 +84,7 @@ class Tenancy:
 
     def __init__(self, url):
         self.url = url
-        self.connection = self.connect()
+        self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c jit=off")
         self.organizations = []
 
     def connect(self):
