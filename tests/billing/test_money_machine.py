@@ -26,13 +26,18 @@ QUOTAS = st.tuples(
     st.sampled_from(["cost", "cost", "tokens", "requests"]), st.sampled_from(["day", "month", "forever"]),
     st.booleans(), LIMITS,
 )  # fmt: skip
-LOSSES = st.sampled_from(["", "", "", *(f"batch.{point}=raise@{n}" for point in ("sent", "answered") for n in (1, 2, 3))])
+LOSSES = st.sampled_from(
+    ["", "", "", *(f"batch.{point}=raise@{n}" for point in ("sent", "answered") for n in (1, 2, 3))]
+)
 RECORDS = """
 SELECT r.id, state, r.usage_source, r.cost_nano_usd, r.charged_nano_usd, r.overage_nano_usd, a.cost_nano_usd AS more_cost,
     a.charged_nano_usd AS more_charged, a.overage_nano_usd AS more_overage
 FROM billing_usagerecord r LEFT JOIN billing_adjustment a ON a.record_id = r.id WHERE r.organization_id = ANY (%s)
 """
-WINDOWS = "SELECT limit_amount, ceiling, posted, held FROM billing_quotawindow WHERE quota_id = %s ORDER BY id"
+WINDOWS = """
+SELECT quota_id, limit_amount, ceiling, posted, held FROM billing_quotawindow WHERE quota_id = ANY (%s)
+ORDER BY quota_id, id
+"""
 END_WINDOW = """
 WITH over AS (UPDATE billing_quota SET window_ends_at = now() WHERE id = %s RETURNING window_id)
 UPDATE billing_quotawindow SET ends_at = now() WHERE id = (SELECT window_id FROM over)
@@ -64,14 +69,15 @@ class Money(RuleBasedStateMachine):
         self.lane.start()
 
     def teardown(self):
-        lanes.TIGHT_SECONDS = 0
-        pending = [request.hold for request in self.model.requests.values() if request.end is None or request.ghost]
-        self._send([], [void(hold.id, None) for hold in pending], "")
-        assert all(window.held == 0 for quota in self.model.quotas for window in quota.windows)
-        self.post(100_000)
-        self.loop.run_until_complete(self.lane.close(5))
-        self.loop.close()
-        self.tenancy.close()
+        try:
+            held = [request.hold for request in self.model.requests.values() if self.model.is_held(request.hold.id)]
+            self._send([], [void(hold.id, None) for hold in held], "")
+            assert all(window.held == 0 for quota in self.model.quotas for window in quota.windows)
+            self.post(100_000)
+        finally:
+            self.loop.run_until_complete(self.lane.close(5))
+            self.loop.close()
+            self.tenancy.close()
 
     # What happens ---------------------------------------------------------------------------------------------------
 
@@ -80,10 +86,17 @@ class Money(RuleBasedStateMachine):
         lanes.TIGHT_SECONDS = 1e9 if tight else 0
         self.model.can_be_tight = tight
         for fields in quotas:
-            self._set_quota(*fields)
+            self._set_quota(fields)
 
     @rule(data=st.data(), loss=LOSSES)
     def send(self, data, loss):
+        self._send_some(data, loss)
+
+    @rule(data=st.data())
+    def send_more(self, data):
+        self._send_some(data, "")
+
+    def _send_some(self, data, loss):
         pending = [request.hold for request in self.model.requests.values() if request.end is None]
         again = data.draw(st.lists(st.sampled_from(pending), max_size=2, unique=True)) if pending else []
         ending = data.draw(st.lists(st.sampled_from(pending), max_size=5, unique=True)) if pending else []
@@ -137,46 +150,17 @@ class Money(RuleBasedStateMachine):
             self.model.revive(hold)
             self._check()
 
-    @rule(fields=QUOTAS)
-    def set_quota(self, fields):
-        self._set_quota(*fields)
-        self._check()
-
-    @precondition(lambda self: self.model.quotas)
     @rule(data=st.data())
-    def set_limit(self, data):
-        quota, amount = data.draw(st.sampled_from(self.model.quotas)), data.draw(LIMITS)
-        self.tenancy.execute("SELECT billing_set_limit(%s, %s)", quota.id, amount)
-        quota.set_limit(amount)
-        self._check()
-
-    @rule(owner=st.integers(0, 3), amount=LIMITS)
-    def grant(self, owner, amount):
-        organization_id = self.owners[owner]["organization_id"]
-        credit = [quota for quota in self.model.quotas if quota.is_credit and quota.scope == organization_id]
-        if credit:
-            self.tenancy.execute("SELECT billing_set_limit(%s, %s)", credit[0].id, credit[0].limit + amount)
-            credit[0].set_limit(credit[0].limit + amount)
-        else:
-            quota_id = self.tenancy.quota(self.owners[owner], amount, is_credit=True)
-            quota = Quota(quota_id, organization_id, "organization", "cost", "forever", True, amount, is_credit=True)
-            self.model.quotas.append(quota)
-        self._check()
-
-    @precondition(lambda self: any(quota.is_live and not quota.is_credit for quota in self.model.quotas))
-    @rule(data=st.data())
-    def retire(self, data):
-        quota = data.draw(st.sampled_from([q for q in self.model.quotas if q.is_live and not q.is_credit]))
-        self.tenancy.execute("UPDATE billing_quota SET retired_at = now() WHERE id = %s", quota.id)
-        quota.is_live = False
-        self._check()
-
-    @precondition(lambda self: any(quota.is_open and quota.period != "forever" for quota in self.model.quotas))
-    @rule(data=st.data())
-    def end_window(self, data):
-        quota = data.draw(st.sampled_from([q for q in self.model.quotas if q.is_open and q.period != "forever"]))
-        self.tenancy.execute(END_WINDOW, quota.id)
-        quota.is_open = False
+    def change_a_quota(self, data):
+        """Its limit, what it is, or that its window has ended."""
+        live = [quota for quota in self.model.quotas if quota.is_live and not quota.is_credit]
+        ending = [quota for quota in self.model.quotas if quota.is_open and quota.period != "forever"]
+        changes = {self._set_quota: st.just([]), self._grant: st.just([])}
+        changes |= {self._set_limit: st.sampled_from(self.model.quotas)} if self.model.quotas else {}
+        changes |= {self._retire: st.sampled_from(live)} if live else {}
+        changes |= {self._end_window: st.sampled_from(ending)} if ending else {}
+        change = data.draw(st.sampled_from(list(changes)))
+        change(data.draw(changes[change]), data)
 
     @rule(most=st.integers(1, 12))
     def post(self, most):
@@ -185,7 +169,8 @@ class Money(RuleBasedStateMachine):
 
     # How it is done -------------------------------------------------------------------------------------------------
 
-    def _set_quota(self, owner, level, metric, period, is_hard, limit):
+    def _set_quota(self, fields, data=None):
+        owner, level, metric, period, is_hard, limit = fields or data.draw(QUOTAS)
         column = {"organization": "organization_id", "project": "project_id", "key": "api_key_id"}[level]
         scope = self.owners[owner][column]
         for quota in self.model.quotas:
@@ -193,6 +178,30 @@ class Money(RuleBasedStateMachine):
                 return
         quota_id = self.tenancy.quota(self.owners[owner], limit, metric, period, level, is_hard=is_hard)
         self.model.quotas.append(Quota(quota_id, scope, level, metric, period, is_hard, limit))
+
+    def _set_limit(self, quota, data):
+        amount = data.draw(LIMITS)
+        self.tenancy.execute("SELECT billing_set_limit(%s, %s)", quota.id, amount)
+        quota.set_limit(amount)
+
+    def _grant(self, _, data):
+        owner, amount = self.owners[data.draw(st.integers(0, 3))], data.draw(LIMITS)
+        scope = owner["organization_id"]
+        for quota in self.model.quotas:
+            if quota.is_credit and quota.scope == scope:
+                self.tenancy.execute("SELECT billing_set_limit(%s, %s)", quota.id, quota.limit + amount)
+                quota.set_limit(quota.limit + amount)
+                return
+        credit = self.tenancy.quota(owner, amount, is_credit=True)
+        self.model.quotas.append(Quota(credit, scope, "organization", "cost", "forever", True, amount, is_credit=True))
+
+    def _retire(self, quota, data):
+        self.tenancy.execute("UPDATE billing_quota SET retired_at = now() WHERE id = %s", quota.id)
+        quota.is_live = False
+
+    def _end_window(self, quota, data):
+        self.tenancy.execute(END_WINDOW, quota.id)
+        quota.is_open = False
 
     def _new_hold(self, data):
         owner = self.owners[data.draw(st.integers(0, 3))]
@@ -229,9 +238,9 @@ class Money(RuleBasedStateMachine):
 
     def _check(self):
         assert self.tenancy.breaches() == {}
-        for quota in self.model.quotas:
-            found = [tuple(row.values()) for row in self.tenancy.execute(WINDOWS, quota.id)]
-            assert found == [(w.limit, w.ceiling, w.posted, w.held) for w in quota.windows]
+        quotas = sorted((quota for quota in self.model.quotas), key=lambda quota: quota.id)
+        windows = [tuple(row.values()) for row in self.tenancy.execute(WINDOWS, [quota.id for quota in quotas])]
+        assert windows == [(q.id, w.limit, w.ceiling, w.posted, w.held) for q in quotas for w in q.windows]
         records = {row.pop("id"): tuple(row.values()) for row in
                    self.tenancy.execute(RECORDS, self.tenancy.organizations)}  # fmt: skip
         assert records == {
