@@ -8,7 +8,6 @@ import psycopg
 from billing.lane import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, NOTHING, OPTIONS, REFUSALS, WRITE
 from tests.billing.books import batch_of
 
-
 NAME = "sender"
 
 

@@ -15,7 +15,8 @@ WINDOWS_THAT_DIFFER = """
 WITH posted AS (
     SELECT w.id, sum(billing_posted_amount(w.held_as, w.held, r.cost_nano_usd, r.charged_nano_usd,
         r.input_tokens + r.output_tokens, (r.state = 'settled')::int)) AS amount
-    FROM billing_usagerecord r CROSS JOIN LATERAL unnest(r.window_ids, r.held_as, r.held_amounts) AS w(id, held_as, held)
+    FROM billing_usagerecord r
+        CROSS JOIN LATERAL unnest(r.window_ids, r.held_as, r.held_amounts) AS w(id, held_as, held)
     GROUP BY w.id
 ), adjusted AS (
     SELECT w.id, sum(w.amount) AS amount
