@@ -85,7 +85,7 @@ class Tenancy:
 
     def __init__(self, url):
         self.url = url
-        self.connection = self.connect()
+        self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row, options="-c jit=off")
         self.organizations = []
 
     def connect(self):
@@ -110,7 +110,7 @@ class Tenancy:
 
     def execute(self, statement, *parameters):
         named = parameters and isinstance(parameters[0], dict)
-        return self.connection.execute(statement, parameters[0] if named else parameters)
+        return self.connection.execute(statement, parameters[0] if named else parameters, prepare=bool(parameters))
 
     def owner(self, organization_id=None, project_id=None, time_zone="UTC"):
         """The ids of a new key: of that project or a new one, of that organization or a new one."""

@@ -53,7 +53,7 @@ class Storm:
         ]  # fmt: skip
 
     def run(self, *more):
-        with ThreadPoolExecutor() as pool:
+        with ThreadPoolExecutor(2 * SENDERS) as pool:
             futures = [pool.submit(self._send_batches, number) for number in range(SENDERS)]
             futures += [pool.submit(self._repeatedly, work) for work in more]
             for future in futures:
@@ -123,7 +123,7 @@ class Storm:
         connection.execute("SELECT billing_post_settled(%s)", [chance.randint(1, 50)])
 
     def cut(self, connection, chance):
-        if chance.random() < 0.1:
+        if chance.random() < 0.05:
             connection.execute(CUT_ONE, ["%billing\\_%exactly%" if chance.random() < 0.3 else "%billing\\_write%"])
 
     def check(self):
@@ -166,10 +166,10 @@ def test_a_quota_with_room_for_some_admits_just_these(tenancy):
 
     def cut():
         with psycopg.connect(tenancy.url, autocommit=True) as connection:
-            while not done.wait(0.03):
+            while not done.wait(0.2):
                 connection.execute(CUT_ONE, ["%billing\\_%"])
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(2 * SENDERS) as pool:
         cutting = pool.submit(cut)
         try:
             assert sum(pool.map(send, range(SENDERS))) == 100
