@@ -189,11 +189,12 @@ INSERT INTO billing_usagerecord (
     reported_usage, hold_nano_usd, hold_tokens, is_bound, window_ids, held_as, held_amounts, cost_nano_usd,
     charged_nano_usd, overage_nano_usd, lines, flags, created_at, ended_at, first_byte_ms, latency_ms)
 SELECT request_id, CASE WHEN n %% 50 = 0 THEN 'void' ELSE 'settled' END, 'reported', %(organization)s,
-    %(project)s, keys[1 + n %% 40], %(project)s, 'responses', (ARRAY['gpt-5', 'gpt-5-mini', 'o3-pro'])[1 + n %% 3],
-    %(project)s, 'openai', 'gpt-5', NULL, true, '', '', 0, 400, 200, 'resp_' || n, 'gpt-5', 'default', '', n %% 5000,
-    n %% 1000, 0, n %% 700, n %% 300, 9, '{}', '{"input_tokens": 1000, "output_tokens": 100}', 5000000, 5000, false, '{}',
-    '{}', '{}', cost, cost, 0, '[{"kind": "input", "quantity": 1000, "price_pico_usd": 1250000}]', '{}', admitted,
-    admitted + '5 s', 120, 900
+    %(project)s, keys[1 + n %% 40], %(project)s, 'responses', (ARRAY['gpt-5', 'gpt-5-mini', 'o3-pro'])[1 + n %%
+    3], %(project)s, 'openai', 'gpt-5', NULL, true, '', '', 0, 400, 200, 'resp_' || n, 'gpt-5', 'default', '', n
+    %% 5000, n %% 1000, 0, n %% 700, n %% 300, 9, '{}', '{"input_tokens": 1000, "output_tokens": 100}', 5000000,
+    5000, false, '{}', '{}', '{}', cost, cost, 0,
+    '[{"kind": "input", "quantity": 1000, "price_pico_usd": 1250000}]', '{}', admitted, admitted + '5 s', 120,
+    900
 FROM generate_series(1, %(count)s) n
 CROSS JOIN LATERAL (SELECT now() - n * interval '2.5 s' AS admitted,
     CASE WHEN n %% 50 = 0 THEN 0 ELSE n %% 100000 END AS cost, %(keys)s::uuid[] AS keys) made
