@@ -97,11 +97,13 @@ def _quotas(organization, keys):
 
 def _grant(organization, kind, amount):
     posting = uuid.uuid4()
-    for account, sign in (("organization", 1), ("funds", -1)):
-        LedgerEntry.objects.create(
+    LedgerEntry.objects.bulk_create(
+        LedgerEntry(
             posting_id=posting, kind=kind, account=account, organization=organization, amount_nano_usd=sign * amount,
             reason="for the test",
-        )  # fmt: skip
+        )
+        for account, sign in (("organization", 1), ("funds", -1))
+    )  # fmt: skip
 
 
 def requests(books, chance, keys, days_ago=0):

@@ -25,6 +25,7 @@ FREED = """
     ALTER TABLE billing_usagerecord DROP CONSTRAINT void_costs_nothing;
     ALTER TABLE billing_adjustment DROP CONSTRAINT adjustment_is_charged_or_overage;
     ALTER TABLE billing_adjustment DROP CONSTRAINT billing_adjustment_pkey;
+    ALTER TABLE billing_ledgerentry DROP CONSTRAINT one_side_of_an_account;
 """
 
 

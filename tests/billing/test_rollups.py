@@ -181,13 +181,20 @@ def test_an_adjustment_is_posted_in_the_hour_in_which_it_came_and_booked_as_one(
 
 
 MILLION = """
-INSERT INTO billing_usagerecord
+INSERT INTO billing_usagerecord (
+    id, state, usage_source, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id,
+    upstream, upstream_model, price_id, stream, asked_service_tier, client_request_id, retry_count,
+    request_bytes, status, response_id, served_model, service_tier, upstream_request_id, input_tokens,
+    cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, delta_events, tool_calls,
+    reported_usage, hold_nano_usd, hold_tokens, is_bound, window_ids, held_as, held_amounts, cost_nano_usd,
+    charged_nano_usd, overage_nano_usd, lines, flags, created_at, ended_at, first_byte_ms, latency_ms)
 SELECT request_id, CASE WHEN n %% 50 = 0 THEN 'void' ELSE 'settled' END, 'reported', %(organization)s,
-    %(project)s, keys[1 + n %% 40], %(project)s, 'responses', (ARRAY['gpt-5', 'gpt-5-mini', 'o3-pro'])[1 + n %% 3],
-    %(project)s, 'openai', 'gpt-5', NULL, true, '', '', 0, 400, 200, 'resp_' || n, 'gpt-5', 'default', '', n %% 5000,
-    n %% 1000, 0, n %% 700, n %% 300, '{}', '{"input_tokens": 1000, "output_tokens": 100}', 5000000, 5000, false, '{}',
-    '{}', '{}', cost, cost, 0, '[{"kind": "input", "quantity": 1000, "price_pico_usd": 1250000}]', '{}', admitted,
-    admitted + '5 s', 120, 900
+    %(project)s, keys[1 + n %% 40], %(project)s, 'responses', (ARRAY['gpt-5', 'gpt-5-mini', 'o3-pro'])[1 + n %%
+    3], %(project)s, 'openai', 'gpt-5', NULL, true, '', '', 0, 400, 200, 'resp_' || n, 'gpt-5', 'default', '', n
+    %% 5000, n %% 1000, 0, n %% 700, n %% 300, 9, '{}', '{"input_tokens": 1000, "output_tokens": 100}', 5000000,
+    5000, false, '{}', '{}', '{}', cost, cost, 0,
+    '[{"kind": "input", "quantity": 1000, "price_pico_usd": 1250000}]', '{}', admitted, admitted + '5 s', 120,
+    900
 FROM generate_series(1, %(count)s) n
 CROSS JOIN LATERAL (SELECT now() - n * interval '2.5 s' AS admitted,
     CASE WHEN n %% 50 = 0 THEN 0 ELSE n %% 100000 END AS cost, %(keys)s::uuid[] AS keys) made
