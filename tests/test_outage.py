@@ -5,6 +5,7 @@ nothing else, and once it is back the books are complete.
 import asyncio
 import json
 import random
+import threading
 import time
 from hashlib import sha256
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from django.db import connection
 
+from tests.billing.proxy import Proxy
 from tests.crowd import ask
 from tests.gateway_process import GatewayProcess
 from tests.own_postgres import OwnPostgres
@@ -69,12 +71,8 @@ def process(books, tmp_path):
     """Makes gateway processes of one host, over the PostgreSQL that goes away."""
 
     def made(name="gateway", **bounds):
-        environment = {
-            "DATABASE_URL": books.url,
-            "SPOOL_DIR": str(tmp_path / "spool"),
-            "TOLLGATE_RECOVERY_SECONDS": "1",
-        }
-        return GatewayProcess(tmp_path / name, **environment, **bounds)
+        usual = {"DATABASE_URL": books.url, "SPOOL_DIR": str(tmp_path / "spool"), "TOLLGATE_RECOVERY_SECONDS": "1"}
+        return GatewayProcess(tmp_path / name, **(usual | bounds))
 
     return made
 
@@ -88,6 +86,36 @@ def guarded_tenant(url):
         set_quota("requests", 10**9, api_key=tenant.key, period="month"),
     ]
     return tenant, quotas
+
+
+class ProxyThread:
+    """The proxy in a thread of its own."""
+
+    def __init__(self, url, folder):
+        self._proxy = Proxy(url, folder)
+        self.url = f"postgres://postgres@/postgres?host={folder}"
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        self._run(self._proxy.__aenter__())
+        return self
+
+    def __exit__(self, *_):
+        self._run(self._proxy.__aexit__())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+
+    def lose_next_answer(self):
+        self._loop.call_soon_threadsafe(self._proxy.lose_next_answer)
+
+    def has_lost_it(self):
+        return self._proxy.lost.is_set()
+
+    def _run(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
 
 
 class Load:
@@ -182,7 +210,7 @@ def assert_answers(load, outage, simulator, most_seconds):
     assert {asked.answer.status for asked in later} == {200}
 
 
-def assert_books(books, simulator, load, tenant, quotas):
+def assert_books(books, simulator, load, tenant, quotas, *, source="reported"):
     """Each request of the simulator's log has one record with its usage; what else there is never went upstream."""
     lines = [line for line in simulator.lines() if line["kind"] == "ended"]
     used = {line["client_request_id"]: line["usage"] for line in lines}
@@ -197,7 +225,7 @@ def assert_books(books, simulator, load, tenant, quotas):
             assert record["flags"] == ["undispatched"]
             assert str(record["id"]) not in used
     for name, record in settled.items():
-        assert (record["usage_source"], record["overage_nano_usd"]) == ("reported", 0)
+        assert (record["usage_source"], record["overage_nano_usd"]) == (source, 0)
         for kind in ("input_tokens", "output_tokens"):
             assert record[kind] == used[name][kind]
     posted = {
@@ -236,4 +264,75 @@ def test_an_outage_costs_no_open_stream_and_no_cent(process, books, simulator, w
     assert outage.settled_seconds < BACKLOG_SECONDS * (SHARE_IN_CI if seconds == CI else 1)
     # In the first minute what is known of the key is fresh enough; then it is waited for, too.
     assert_answers(load, outage, simulator, (HOLD_SECONDS if seconds == CI else SNAPSHOT_SECONDS) + MARGIN_SECONDS)
+    assert_books(books, simulator, load, tenant, quotas)
+
+
+def test_what_is_not_cached_is_a_503_too(process, books):
+    """Nobody can tell whether such a key exists; once the database is back it is known at once, however long it was."""
+    with process() as gateway:
+        known, _ = guarded_tenant(gateway.url)
+        unknown, _ = guarded_tenant(gateway.url)
+        assert known.ask("sim-ok").status_code == 200
+        connection.close()
+        books.stop()
+        refused, deadline = [known.ask("sim-ok")], time.monotonic() + CI
+        try:
+            while time.monotonic() < deadline:
+                refused.append(unknown.ask("sim-ok"))
+        finally:
+            books.start()
+        for response in refused:
+            assert (response.status_code, response.json()["error"]["code"]) == (503, "billing_unavailable")
+            assert response.elapsed.total_seconds() < SNAPSHOT_SECONDS + MARGIN_SECONDS
+        until(lambda: unknown.ask("sim-ok").status_code == 200, BACK_SECONDS)
+
+
+def test_a_process_that_dies_in_an_outage_leaves_exact_ends_in_its_spool(process, books, simulator):
+    """F5 and F9 at once: the answers were passed on whole, and their ends were on no disk but ours."""
+    with process() as gateway:
+        tenant, quotas = guarded_tenant(gateway.url)
+        load = Load(gateway, tenant)
+        connection.close()
+
+        async def end_in_the_outage():
+            for number in range(8):
+                load.ask("sim-usage-900-100-50-70-7.hold", stream=number % 2 == 0)
+            await asyncio.to_thread(simulator.hold, 8)
+            await asyncio.to_thread(books.kill)
+            simulator.release()
+            await load.all_answered()
+
+        asyncio.run(end_in_the_outage())
+        assert {asked.answer.status for asked in load.asked} == {200}
+        gateway.kill()
+        books.start()
+    assert len(books.rows("SELECT 1 FROM billing_hold")) == 8
+    with process("next"):
+        until(lambda: not books.rows("SELECT 1 FROM billing_hold"))
+    assert_books(books, simulator, load, tenant, quotas, source="recovered")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_lost_behind_a_commit_is_asked_for_again(process, books, simulator, tmp_path, stream):
+    """F8, of a hold and of an end: each is carried out, its answer does not arrive, and it counts once."""
+    quiet = {f"TOLLGATE_{name}_SECONDS": "60" for name in ("REVISION_POLL", "HEARTBEAT", "RECOVERY", "KEY_USE_FLUSH")}
+    with ProxyThread(books.url, tmp_path) as proxy, process(**quiet, DATABASE_URL=proxy.url) as gateway:
+        tenant, quotas = guarded_tenant(gateway.url)
+        load = Load(gateway, tenant)
+
+        async def lose_both_answers():
+            load.ask("sim-ok", stream=stream)
+            await load.all_answered()  # from now on the gateway asks the database for nothing but this:
+            proxy.lose_next_answer()
+            load.ask("sim-hold", stream=stream)
+            await asyncio.to_thread(simulator.hold, 1)
+            assert proxy.has_lost_it()
+            proxy.lose_next_answer()
+            simulator.release()
+            await load.all_answered()
+            assert proxy.has_lost_it()
+
+        asyncio.run(lose_both_answers())
+        until(lambda: not books.rows("SELECT 1 FROM billing_hold"))
+    assert [asked.answer.status for asked in load.asked] == [200, 200]
     assert_books(books, simulator, load, tenant, quotas)
