@@ -43,9 +43,8 @@ class OwnPostgres:
 
     def kill(self):
         """As a power cut does: nothing more is written by any of its processes."""
+        self.freeze()  # the postmaster would start others in the place of those that die
         processes = self._processes()
-        for process in processes:
-            os.kill(process, signal.SIGSTOP)  # the postmaster would start others in the place of those that die
         for process in processes:
             os.kill(process, signal.SIGKILL)
         self._server.stop()
