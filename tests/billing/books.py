@@ -62,6 +62,10 @@ class Books:
     def hold(self, **fields):
         return hold_of(**(self._owner | fields))
 
+    def write(self, holds, ends=()):
+        """As another process does it."""
+        self.connection.execute(*batch_of(holds, ends))
+
     def record(self, hold):
         """Its row, None where there is none."""
         return self.execute("SELECT * FROM billing_usagerecord WHERE id = %s", hold.id).fetchone()
@@ -69,6 +73,10 @@ class Books:
     def open(self, hold):
         """The row of its hold, None where it is not open."""
         return self.execute("SELECT * FROM billing_hold WHERE id = %s", hold.id).fetchone()
+
+    def adjustment(self, hold):
+        """The row of its adjustment, None where there is none."""
+        return self.execute("SELECT * FROM billing_adjustment WHERE record_id = %s", hold.id).fetchone()
 
     def state(self, hold):
         if self.open(hold):
