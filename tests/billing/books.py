@@ -123,6 +123,10 @@ class Books:
     def adjustments(self, hold):
         return self.execute("SELECT * FROM billing_adjustment WHERE record_id = %s", hold.id).fetchall()
 
+    def write(self, holds, ends=()):
+        """As another process does it."""
+        self.connection.execute(*batch_of(holds, ends))
+
     def record(self, hold):
         """Its row, None where there is none."""
         return self.execute("SELECT * FROM billing_usagerecord WHERE id = %s", hold.id).fetchone()
@@ -130,6 +134,10 @@ class Books:
     def open(self, hold):
         """The row of its hold, None where it is not open."""
         return self.execute("SELECT * FROM billing_hold WHERE id = %s", hold.id).fetchone()
+
+    def adjustment(self, hold):
+        """The row of its adjustment, None where there is none."""
+        return self.execute("SELECT * FROM billing_adjustment WHERE record_id = %s", hold.id).fetchone()
 
     def state(self, hold):
         """None where it is neither open nor ended."""
