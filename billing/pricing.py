@@ -115,6 +115,11 @@ class PriceSheet:
                 raise ValueError(f"The tier {tier!r} has a price for long requests and none for the others.")
         return self
 
+    @property
+    def is_any_price_set(self) -> bool:
+        """Whether tokens cost anything here: a model may be free."""
+        return any(price.dearest_input or price.dearest_output for price in self._reachable("", MOST_TOKENS))
+
     def has_tier(self, served: str) -> bool:
         """Whether the tier an upstream says it served has prices here, or it said none."""
         return served in NO_TIER or self._name(served) is not None

@@ -13,8 +13,8 @@ from billing.tokens import TokenUsage
 # What a person should look at: usage that nobody reported, costs that were not charged or could not be told.
 REVIEW_FLAGS = frozenset(
     {
-        "process_died", "host_lost", "unanswered", "refused", "absurd_usage", "usage_absent", "overage",
-        "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+        "process_died", "host_lost", "unanswered", "refused", "absurd_usage", "above_context_window", "cost_zero",
+        "usage_absent", "overage", "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
     }
 )  # fmt: skip
 
@@ -45,11 +45,14 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose hold is durable, and what its end is reckoned by: the price held, and for estimates a ratio."""
+    """A request whose hold is durable, and what its end is reckoned by: the price held, for estimates a ratio, and the
+    model's context window, beyond which usage is looked at, and far beyond which it cannot be true.
+    """
 
     hold: Hold
     price: PriceSheet | None
     ratio: Ratio = UNKNOWN
+    context_window: int = 0  # of the model; 0: nobody said
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):

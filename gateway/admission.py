@@ -64,6 +64,7 @@ class Candidate:
         self._most_output = model.max_output_tokens
         self._allowances = allowances
         self._ratio = catalog.ratio_of(name)
+        self._window = model.context_window
         terms = Terms(
             self.route.upstream_model or name, model.context_window, allowances.tool_calls, allowances.tool_input_tokens
         )
@@ -149,7 +150,7 @@ class Candidate:
             hold_tokens=self._bound.all_input_tokens + output_tokens,
             flags=() if self.price else ("unpriced",),
         )
-        return Offer(Admitted(hold, self.price.sheet if self.price else None, self._ratio), fields)
+        return Offer(Admitted(hold, self.price.sheet if self.price else None, self._ratio, self._window), fields)
 
 
 class Offer(msgspec.Struct, frozen=True):

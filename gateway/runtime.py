@@ -34,7 +34,10 @@ class Runtime:
         self.request_ids = RequestIds()
         self.pool = AsyncConnectionPool(
             settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,
+            # Given up soon, so that whoever asks next tries anew: the pool's own pauses double to minutes in an outage.
+            reconnect_timeout=1.0,
             kwargs={
+                "connect_timeout": 5,
                 "autocommit": True, "application_name": "tollgate gateway",
                 "options": "-c bytea_output=hex",  # as the catalog's JSON is read
                 "tcp_user_timeout": 5000,  # ms; a database that vanished is not waited for

@@ -189,7 +189,7 @@ def multiply(books, most):
     columns = [column.name for column in books.execute("SELECT * FROM billing_usagerecord LIMIT 0").description]
     changed = {
         "id": "(left(replace(r.id::text, '-', ''), 12) || left(md5(r.id::text || n), 20))::uuid",
-        "created_at": "r.created_at - n % 24 * interval '1 hour'",
+        "created_at": "least(r.created_at + n % 24 * interval '1 hour', now())",
     }
     chosen = ", ".join(changed.get(column, f"r.{column}") for column in columns)
     books.execute("CREATE TEMP TABLE kept AS SELECT * FROM billing_usagerecord r WHERE NOT EXISTS ("

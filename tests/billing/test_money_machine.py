@@ -290,6 +290,7 @@ def run(machine, examples, steps):
     )  # fmt: skip
 
 
+@pytest.mark.timeout(300)
 def test_the_books_follow_the_model(machine):
     run(machine, 40, 30)
 

@@ -78,13 +78,13 @@ def test_a_look_at_what_changed_leaves_out_what_did_not(copy):
 
 
 def test_books_in_use_are_seen_in_one_snapshot(copy):
-    """Whoever reads between the writes of others finds windows without their holds, and rollups without records."""
+    """No breach shows between the writes of others, and the checks count the same requests."""
     chance, done = random.Random(2), threading.Event()
     keys = list(APIKey.objects.select_related("project").order_by("id")[:8])
 
     def use():
         with balanced.connect() as books:
-            for _ in range(20):
+            for _ in range(40):
                 balanced.requests(books, chance, keys)
                 books.execute("SELECT billing_post_settled(10)")
                 if done.is_set():
@@ -99,7 +99,11 @@ def test_books_in_use_are_seen_in_one_snapshot(copy):
             done.set()
         using.result()
     assert [breaches(checks) for checks in after] == [{}] * 8
-    assert after[-1][-3].checked > before[-3].checked
+    counts = [{check.name: check.checked for check in checks} for checks in [before, *after]]
+    for count in counts:
+        ended, still_open = count["records_are_charged_what_they_cost"], count["requests_are_open_or_ended"]
+        assert count["requests_have_known_owners"] == ended + still_open
+    assert counts[-1]["requests_have_known_owners"] > counts[0]["requests_have_known_owners"]
 
 
 def test_the_command_prints_each_check_and_exits_well_where_all_is(copy):
