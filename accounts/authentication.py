@@ -30,7 +30,10 @@ class KeyRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class KeyFacts:
-    """All that is known of a key when it is used. Times are aware; None = never."""
+    """All that is known of a key when it is used. Times are aware; None = never.
+
+    `hard_metrics`: which of cost and tokens a hard quota of the key, its project or its organization bounds.
+    """
 
     id: UUID
     name: str
@@ -45,6 +48,7 @@ class KeyFacts:
     allowed_models: tuple[str, ...] = ()
     allowed_endpoints: tuple[str, ...] = ()
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    hard_metrics: frozenset[str] = frozenset()
 
 
 def check(facts: KeyFacts, *, address: str, endpoint: str, now: datetime) -> Refusal | None:

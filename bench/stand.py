@@ -34,6 +34,10 @@ FOREIGN = ("DATABASE_URL", "REDIS_URL", "BROKER_URL", "PUBLIC_URL", "ALLOWED_HOS
            "SEALING_KEYS", "METRICS_TOKEN", "DJANGO_SETTINGS_MODULE")  # fmt: skip
 SHUTDOWN_SECONDS = 10.0
 SETTLED_SECONDS = 5.0
+STATES = """
+SELECT state, count(*) FROM billing_usagerecord GROUP BY state
+UNION ALL SELECT 'pending', count(*) FROM billing_hold HAVING count(*) > 0
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,7 @@ class Stand:
         deadline = time.monotonic() + SETTLED_SECONDS
         with closing(psycopg.connect(database_url(self._folder), autocommit=True)) as connection:
             while True:
-                rows = connection.execute("SELECT state, count(*) FROM billing_usagerecord GROUP BY state").fetchall()
-                states: dict[str, int] = dict(rows)
+                states: dict[str, int] = dict(connection.execute(STATES).fetchall())
                 if "pending" not in states or time.monotonic() > deadline:
                     return states
                 time.sleep(0.1)
@@ -133,6 +136,8 @@ class Stand:
             _manage("set_price", "--model", model, "--input", "0.40", "--cached-input", "0.10", "--output", "1.60")
         issued = _manage("issue_key", "--organization", "acme", "--project", "bench", "--name", "bench", "--create")
         self.key = issued["key"]
+        for level, name in (("organization", "acme"), ("project", "acme/bench"), ("key", issued["id"])):
+            _manage("set_quota", f"--{level}", name, "--metric", "cost", "--window", "month", "--limit", "1000000")
 
 
 def on_core(core: int, note: Path, argv: Sequence[str]) -> list[str]:

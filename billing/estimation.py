@@ -1,10 +1,27 @@
 """What a request used where nobody said: unbiased guesses, never the bound. Pure."""
 
-from billing.tokens import TokenUsage
+from dataclasses import dataclass
 
-BYTES_PER_TOKEN = 4
+from billing.tokens import MOST_TOKENS, TokenUsage
 
 
-def estimated_usage(*, request_bytes: int, delta_events: int) -> TokenUsage:
-    """Input by the size of the body, output by the deltas seen: upstreams send about a token in each."""
-    return TokenUsage(input=-(-request_bytes // BYTES_PER_TOKEN), output=delta_events)
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """What a model's own reported streams add up to (billing/ratios.py); until there are some, 4 bytes are a token, and
+    so is a delta.
+    """
+
+    request_bytes: int = 4
+    input_tokens: int = 1
+    delta_events: int = 1
+    output_tokens: int = 1
+
+    def usage(self, *, request_bytes: int, delta_events: int) -> TokenUsage:
+        """Input by the size of the body, output by the deltas seen, both rounded up."""
+        return TokenUsage(
+            input=min(MOST_TOKENS, -(-request_bytes * self.input_tokens // self.request_bytes)),
+            output=min(MOST_TOKENS, -(-delta_events * self.output_tokens // self.delta_events)),
+        )
+
+
+UNKNOWN = Ratio()

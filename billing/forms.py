@@ -41,13 +41,21 @@ class VariantForm(TokenPricesForm):
         model = PriceVariant
         fields = ["service_tier", "above_input_tokens"]
 
+    def clean_service_tier(self) -> str:
+        return str(self.cleaned_data["service_tier"]).lower()
+
 
 class ToolForm(forms.ModelForm):
-    usd = usd_field("USD per 1,000 calls", "Of a container: per 1,000 sessions.")
+    usd = usd_field("", "Of a container: per 1,000 sessions.")
 
     class Meta:
         model = ToolPrice
         fields = ["tool"]
+        labels = {"usd": "USD per 1,000 calls"}  # here, for the admin looks for the heads of its columns here alone
+
+    def clean_tool(self) -> str:
+        """Its name; the type of its items, which has `_call` behind it, is understood too."""
+        return str(self.cleaned_data["tool"]).lower().removesuffix("_call")
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data

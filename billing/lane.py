@@ -34,8 +34,8 @@ TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
 # Plans stay nested loops over the ids in their order: the order of locks depends on it.
 PLANS = {
-    "plan_cache_mode": "force_generic_plan", "enable_hashjoin": "off", "enable_mergejoin": "off",
-    "enable_seqscan": "off", "jit": "off",
+    "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
+    "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
 }  # fmt: skip
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in PLANS.items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
@@ -43,6 +43,7 @@ END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
 MARK = "SELECT billing_mark_progress(%s::json)"
 NOTHING = "[]"
+UNSAYABLE = (ValueError, TypeError, OverflowError)  # what JSON cannot say, such as half a character
 # Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
 REFUSALS = ("22", "23", "54")
 GAVE_UP = ("TG001", "23505")
@@ -151,7 +152,7 @@ class Lane:
                 await self._write_items(batch)
             if batch.marks:
                 await self._call(MARK, [batch.mark_items()])
-        except _Refused as error:
+        except (_Refused, *UNSAYABLE) as error:
             await self._write_one_by_one(batch, error)
 
     async def _write_items(self, batch: Batch) -> None:
@@ -203,10 +204,10 @@ class Lane:
                 self._tight[hold.organization_id] = time.monotonic()
                 if not waiter.done():
                     waiter.set_exception(refusal)
-            elif waiter.done():  # it was sent, so it is there
-                self._void(hold)
-            else:
+            elif not waiter.done():
                 waiter.set_result(None)
+            elif not is_fulfilled(waiter):  # it was sent, so it is there
+                self._void(hold)
 
     def _is_tight(self, batch: Batch) -> bool:
         """Whether some hold is likely not to fit: then the fast way would be tried in vain."""

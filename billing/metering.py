@@ -19,7 +19,7 @@ import msgspec
 
 from billing import faults
 from billing.batch import Waiter
-from billing.lane import Lane, is_fulfilled
+from billing.lane import UNSAYABLE, Lane, is_fulfilled
 from billing.record import Hold, Opened, Progress, Seen, Settlement
 from billing.refusals import BillingUnavailable
 from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due
@@ -149,7 +149,7 @@ class Meter:
         """What cannot be kept is not worth the stream: the lane still brings its end to the database."""
         try:
             self._spool.append(kind, record_id, msgspec.json.encode(what))
-        except SpoolFailed as error:
+        except (SpoolFailed, *UNSAYABLE) as error:
             logger.warning("metering: %s of record %s is not in the spool: %s", kind.name, record_id, error)
             self._make_well()
 

@@ -34,7 +34,7 @@ BEGIN
         SELECT * FROM json_to_recordset(ends) AS e(
             id uuid, state text, usage_source text, status smallint, response_id text, served_model text,
             service_tier text, upstream_request_id text, input_tokens bigint, cached_tokens bigint,
-            cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, tool_calls jsonb,
+            cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, delta_events bigint, tool_calls jsonb,
             reported_usage jsonb, cost_nano_usd bigint, lines jsonb, flags text[], first_byte_ms int, latency_ms int)
     ), released AS (
         -- By an array: no plan can read more than the batch's own holds, however many are open.
@@ -51,15 +51,15 @@ BEGIN
             id, state, usage_source, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id,
             upstream, upstream_model, price_id, stream, asked_service_tier, client_request_id, retry_count,
             request_bytes, status, response_id, served_model, service_tier, upstream_request_id, input_tokens,
-            cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, tool_calls, reported_usage,
+            cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, delta_events, tool_calls, reported_usage,
             hold_nano_usd, hold_tokens, is_bound, window_ids, held_as, held_amounts, cost_nano_usd, charged_nano_usd,
             overage_nano_usd, lines, flags, created_at, ended_at, first_byte_ms, latency_ms)
         SELECT r.id, r.state, r.usage_source, r.organization_id, r.project_id, r.api_key_id, r.process_id, r.endpoint,
             r.model, r.upstream_id, r.upstream, r.upstream_model, r.price_id, r.stream, r.asked_service_tier,
             r.client_request_id, r.retry_count, r.request_bytes, r.status, r.response_id, r.served_model,
             r.service_tier, r.upstream_request_id, r.input_tokens, r.cached_tokens, r.cache_write_tokens,
-            r.output_tokens, r.reasoning_tokens, r.tool_calls, r.reported_usage, r.hold_nano_usd, r.hold_tokens,
-            r.is_bound, r.window_ids, r.held_as, r.held_amounts, r.cost_nano_usd, r.charged,
+            r.output_tokens, r.reasoning_tokens, r.delta_events, r.tool_calls, r.reported_usage, r.hold_nano_usd,
+            r.hold_tokens, r.is_bound, r.window_ids, r.held_as, r.held_amounts, r.cost_nano_usd, r.charged,
             r.cost_nano_usd - r.charged, r.lines,
             billing_end_flags(r.hold_flags || r.flags, r.cost_nano_usd - r.charged, r.tokens, r.hold_tokens, r.held_as),
             r.created_at, now(), r.first_byte_ms, r.latency_ms
@@ -104,11 +104,14 @@ BEGIN
         UPDATE billing_quotawindow w SET held = w.held + d.held, posted = w.posted + d.posted
         FROM delta d
         WHERE w.id = d.window_id
-            AND (NOT d.is_taken OR w.posted + d.posted + w.held + d.held <= w.limit_amount)
+            AND (NOT d.is_taken OR d.posted + d.held <= w.limit_amount - w.posted - w.held)
         RETURNING 1
     )
     SELECT ARRAY(SELECT id FROM ended),
         NOT EXISTS (SELECT FROM h WHERE NOT are_open) AND (SELECT count(*) FROM changed) = (SELECT count(*) FROM delta)
+            -- A call that is carried out long after it was given up must not open again what has ended meanwhile.
+            AND NOT EXISTS (
+                SELECT FROM h CROSS JOIN LATERAL (SELECT state FROM billing_usagerecord WHERE id = h.id OFFSET 0) r)
         INTO ended, fits;
     IF NOT fits THEN
         RAISE EXCEPTION 'some hold of the batch does not fit' USING ERRCODE = 'TG001';
@@ -133,17 +136,14 @@ BEGIN
         SELECT array_agg(DISTINCT scope.id) AS scopes
         FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
         CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)) s;
-    PERFORM w.id FROM billing_quotawindow w WHERE w.id IN (
-        SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-        CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
-        JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL)
-    ORDER BY w.id FOR NO KEY UPDATE;
-    -- Locked now, so what a new statement reads stays true.
+    -- Read as they are once locked; what was current a moment later is not among them.
     SELECT array_agg(w.id), array_agg(w.limit_amount - w.posted - w.held), array_agg(0::bigint) INTO windows, room, added
-    FROM billing_quotawindow w WHERE w.id IN (
-        SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-        CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
-        JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL);
+    FROM (
+        SELECT * FROM billing_quotawindow WHERE id IN (
+            SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
+            CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
+            JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL)
+        ORDER BY id FOR NO KEY UPDATE) w;
     FOR item IN
         SELECT * FROM json_to_recordset(holds) AS h(
             id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,
@@ -163,7 +163,7 @@ BEGIN
         INTO taken
         FROM billing_quota q
         WHERE q.scope_id IN (item.organization_id, item.project_id, item.api_key_id) AND q.retired_at IS NULL;
-        IF array_position(taken.positions, NULL) IS NOT NULL THEN  -- a quota that was set this very moment
+        IF array_position(taken.positions, NULL) IS NOT NULL THEN  -- set, or begun anew, this very moment
             RAISE EXCEPTION 'quotas changed meanwhile' USING ERRCODE = 'serialization_failure';
         END IF;
         IF taken.is_bound AND item.price_id IS NULL THEN
@@ -184,10 +184,6 @@ BEGIN
                 || jsonb_build_object(item.id, jsonb_build_object('outcome', 'refused', 'lacking', lacking));
             CONTINUE;
         END IF;
-        FOR i IN 1 .. coalesce(array_length(taken.positions, 1), 0) LOOP
-            room[taken.positions[i]] := room[taken.positions[i]] - taken.amounts[i];
-            added[taken.positions[i]] := added[taken.positions[i]] + taken.amounts[i];
-        END LOOP;
         INSERT INTO billing_hold (
             id, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id, upstream,
             upstream_model, price_id, stream, asked_service_tier, client_request_id, retry_count, request_bytes,
@@ -195,7 +191,16 @@ BEGIN
         VALUES (item.id, item.organization_id, item.project_id, item.api_key_id, item.process_id, item.endpoint,
             item.model, item.upstream_id, item.upstream, item.upstream_model, item.price_id, item.stream,
             item.asked_service_tier, item.client_request_id, item.retry_count, item.request_bytes, item.hold_nano_usd,
-            item.hold_tokens, taken.is_bound, taken.window_ids, taken.held_as, taken.amounts, item.flags, now());
+            item.hold_tokens, taken.is_bound, taken.window_ids, taken.held_as, taken.amounts, item.flags, now())
+        ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN  -- another call has just written it
+            outcomes := outcomes || jsonb_build_object(item.id, jsonb_build_object('outcome', 'exists'));
+            CONTINUE;
+        END IF;
+        FOR i IN 1 .. coalesce(array_length(taken.positions, 1), 0) LOOP
+            room[taken.positions[i]] := room[taken.positions[i]] - taken.amounts[i];
+            added[taken.positions[i]] := added[taken.positions[i]] + taken.amounts[i];
+        END LOOP;
         outcomes := outcomes || jsonb_build_object(item.id, jsonb_build_object('outcome', 'held'));
     END LOOP;
     UPDATE billing_quotawindow w SET held = w.held + a.amount
@@ -213,15 +218,23 @@ $$;
 -- A hold that came back to life beside its record (a call whose connection was lost, carried out late) is released.
 CREATE OR REPLACE FUNCTION billing_end_exactly(ends json) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
+    ids uuid[] := ARRAY(SELECT (value ->> 'id')::uuid FROM json_array_elements(ends));
     item record;
-    ended record;
+    ended billing_usagerecord;
+    ghost billing_hold;
     outcomes jsonb := '{}';
-    ghost record;
 BEGIN
+    -- All locks first, in the order of all. Who is just ending one of them has done so when these return.
+    PERFORM FROM billing_hold WHERE id = ANY (ids) ORDER BY id FOR UPDATE;
+    PERFORM FROM billing_usagerecord WHERE id = ANY (ids) ORDER BY id FOR NO KEY UPDATE;
+    PERFORM FROM billing_quotawindow WHERE id IN (
+        SELECT unnest(window_ids) FROM billing_hold WHERE id = ANY (ids)
+        UNION SELECT unnest(window_ids) FROM billing_usagerecord WHERE id = ANY (ids))
+    ORDER BY id FOR NO KEY UPDATE;
     FOR item IN SELECT e.id, e.value FROM (
         SELECT (value ->> 'id')::uuid AS id, value FROM json_array_elements(ends)) e ORDER BY e.id
     LOOP
-        SELECT * INTO ended FROM billing_usagerecord WHERE id = item.id FOR NO KEY UPDATE;
+        SELECT * INTO ended FROM billing_usagerecord WHERE id = item.id;
         IF NOT FOUND THEN
             IF EXISTS (SELECT FROM billing_hold WHERE id = item.id) THEN
                 PERFORM billing_write(json_build_array(item.value), '[]');
@@ -233,7 +246,8 @@ BEGIN
         END IF;
         DELETE FROM billing_hold WHERE id = item.id RETURNING * INTO ghost;
         IF FOUND THEN
-            PERFORM billing_post_to_windows(ghost.window_ids, ghost.held_amounts, array_fill(0::bigint, ARRAY[cardinality(ghost.window_ids)]));
+            PERFORM billing_post_to_windows(ghost.window_ids, ghost.held_amounts,
+                array_fill(0::bigint, ARRAY[cardinality(ghost.window_ids)]));
         END IF;
         IF billing_is_truth(ended.usage_source) OR NOT billing_is_truth(item.value ->> 'usage_source')
             OR EXISTS (SELECT FROM billing_adjustment WHERE record_id = item.id) THEN
@@ -246,15 +260,15 @@ BEGIN
     RETURN outcomes;
 END $$;
 
--- Releases `held` and posts `posted`, window by window; locks them in the order of their ids.
+-- Releases `held` and posts `posted`, window by window. The caller has locked them.
 CREATE OR REPLACE FUNCTION billing_post_to_windows(window_ids bigint[], held bigint[], posted bigint[]) RETURNS void
 LANGUAGE sql AS $$
     UPDATE billing_quotawindow w SET held = w.held - d.held, posted = w.posted + d.posted
-    FROM (SELECT * FROM unnest(window_ids, held, posted) AS d(id, held, posted) ORDER BY id) d WHERE w.id = d.id;
+    FROM (SELECT * FROM unnest(window_ids, held, posted) AS d(id, held, posted)) d WHERE w.id = d.id;
 $$;
 
 -- The difference that the truth makes to a record that ended by an estimate, or as void. The record stays as it is; its
--- windows are posted what fits, the rest is overage.
+-- windows, which the caller has locked, are posted what fits, the rest is overage.
 CREATE OR REPLACE FUNCTION billing_adjust(was billing_usagerecord, truth json) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     new record;
@@ -268,10 +282,13 @@ BEGIN
         usage_source text, response_id text, served_model text, service_tier text, input_tokens bigint,
         cached_tokens bigint, cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint,
         tool_calls jsonb, reported_usage jsonb, cost_nano_usd bigint, lines jsonb, flags text[]);
+    IF least(new.input_tokens, new.cached_tokens, new.cache_write_tokens, new.output_tokens, new.reasoning_tokens,
+        new.cost_nano_usd) < 0 THEN
+        RAISE EXCEPTION 'usage below zero' USING ERRCODE = 'check_violation';
+    END IF;
     tokens := new.input_tokens + new.output_tokens;
     requests := (was.state = 'void')::int;
     charge := CASE WHEN was.is_bound THEN least(new.cost_nano_usd, was.hold_nano_usd) ELSE new.cost_nano_usd END;
-    PERFORM w.id FROM billing_quotawindow w WHERE w.id = ANY (was.window_ids) ORDER BY w.id FOR NO KEY UPDATE;
     -- A charge counts on each hard cost window, so the fullest decides. What was charged before stays posted.
     SELECT least(charge, was.charged_nano_usd + min(w.ceiling - w.posted - w.held)) INTO charged
     FROM unnest(was.window_ids, was.held_as) AS h(id, held_as) JOIN billing_quotawindow w ON w.id = h.id

@@ -11,10 +11,11 @@ from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models, transaction
 from django.db.models import Case, Value, When
-from django.db.models.functions import Coalesce, Concat, Now
+from django.db.models.functions import Cast, Coalesce, Concat, Greatest, Now
 
 from accounts.models import APIKey, Organization, Project, User
 from billing.pricing import DEFAULT_TIER, PriceSheet, TokenPrice
+from billing.record import REVIEW_FLAGS
 
 
 class TokenPrices(models.Model):
@@ -150,6 +151,38 @@ def token_price_columns(price: TokenPrice) -> dict[str, int | None]:
     }
 
 
+class QuotaQuerySet(models.QuerySet["Quota"]):
+    def in_force(self) -> Self:
+        return self.filter(retired_at=None)
+
+    def standing(self) -> Self:
+        """With `posted`, `held`, `left` and `renews_at` (None: never) of the window that is open now.
+
+        Where the last one is over, of the one that would open now: nothing is posted or held there.
+        """
+        window = QuotaWindow.objects.filter(pk=models.OuterRef("window_id"), ends_at__gt=Now())
+        next_end = models.Func(
+            "period", "organization__time_zone", Now(), function="billing_window_at",
+            template="(%(function)s(%(expressions)s)).ends_at", output_field=models.DateTimeField(),
+        )  # fmt: skip
+        nothing = Value(0, output_field=models.BigIntegerField())
+        return self.annotate(
+            posted=Coalesce(models.Subquery(window.values("posted")), nothing),
+            held=Coalesce(models.Subquery(window.values("held")), nothing),
+            renews_at=Case(
+                When(period=Quota.Period.FOREVER, then=Value(None)),
+                When(window_ends_at__gt=Now(), then="window_ends_at"),
+                default=next_end,
+                output_field=models.DateTimeField(null=True),
+            ),
+        ).annotate(left=Greatest(nothing, models.F("limit_amount") - models.F("posted") - models.F("held")))
+
+    def named(self) -> Self:
+        """With `name`: what people call what it is on."""
+        name = models.Func("level", "scope_id", function="billing_scope_name", output_field=models.TextField())
+        return self.annotate(name=name)
+
+
 class Quota(models.Model):
     """A bound on what an organization, a project or a key may use in each window; hard ones are enforced (money.md).
 
@@ -205,6 +238,8 @@ class Quota(models.Model):
     )
     retired_at = models.DateTimeField(null=True, blank=True, editable=False)
 
+    objects = QuotaQuerySet.as_manager()
+
     class Meta:
         ordering = ["created_at"]
         constraints = [
@@ -223,7 +258,12 @@ class Quota(models.Model):
         indexes = [models.Index(fields=["scope_id"], condition=models.Q(retired_at=None), name="quota_in_force")]
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.period} on {self.api_key or self.project or self.organization}"
+        return f"{self.metric} {self.period} on {self.scope}"
+
+    @property
+    def scope(self) -> Organization | Project | APIKey:
+        """What it is on."""
+        return self.api_key or self.project or self.organization
 
 
 class QuotaWindow(models.Model):
@@ -312,8 +352,16 @@ class Hold(Admitted):
 
     objects = RecordQuerySet.as_manager()
 
+    class Meta(Admitted.Meta):
+        verbose_name = "open request"
+
 
 class UsageRecordQuerySet(RecordQuerySet):
+    def to_review(self) -> Self:
+        """Whose usage or cost is not what an upstream reported and a price list priced: for staff to look at."""
+        texts = Cast("flags", ArrayField(models.TextField()))  # as the column is: the lookup would compare varchar
+        return self.alias(texts=texts).filter(texts__overlap=sorted(REVIEW_FLAGS))
+
     def unposted(self) -> Self:
         """Not yet in the rollups."""
         return self.filter(id__in=Unposted.objects.filter(is_adjustment=False).values("record_id"))
@@ -349,6 +397,7 @@ class UsageRecord(Admitted):
     cache_write_tokens = models.BigIntegerField(default=0)
     output_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
+    delta_events = models.BigIntegerField(default=0, help_text="Of a stream, as far as it was seen.")
     tool_calls = models.JSONField(default=dict)
     reported_usage = models.JSONField(null=True, help_text="As the upstream sent it.")
 
@@ -427,6 +476,20 @@ class Unposted(models.Model):
 
     def __str__(self) -> str:
         return str(self.record_id)
+
+
+class ModelRatio(models.Model):
+    """What a model's streams reported lately, in sum: for estimates where nothing was reported (billing/ratios.py)."""
+
+    model = models.CharField(max_length=200, primary_key=True)
+    request_bytes = models.BigIntegerField()
+    input_tokens = models.BigIntegerField()
+    delta_events = models.BigIntegerField()
+    output_tokens = models.BigIntegerField()
+    measured_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return self.model
 
 
 class Process(models.Model):
@@ -508,7 +571,7 @@ class LedgerEntry(models.Model):
         ADJUSTMENT = "adjustment"
         REFUND = "refund"
 
-    posting_id = models.UUIDField(db_index=True)
+    posting_id = models.UUIDField()
     kind = models.CharField(max_length=16, choices=Kind)
     account = models.CharField(max_length=16, choices=Account)
     organization = models.ForeignKey(Organization, models.PROTECT)
@@ -521,6 +584,7 @@ class LedgerEntry(models.Model):
     class Meta:
         verbose_name_plural = "ledger entries"
         ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["posting_id", "account"], name="one_side_of_an_account")]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount_nano_usd} nano-USD on {self.account}"

@@ -4,12 +4,12 @@ Prices are pico-USD per token (1 USD per million tokens = 1,000,000 pico-USD per
 thousand calls = 1,000,000,000 pico-USD per call), costs nano-USD. docs/prices.md tells how a price is chosen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact
 
-from billing.tokens import TokenUsage
+from billing.tokens import MOST_TOKENS, TokenUsage
 
 PICO_PER_NANO = 1_000
 PICO_PER_TOKEN_OF_A_DOLLAR_PER_MILLION = 1_000_000
@@ -23,6 +23,8 @@ NO_TIER = frozenset({"", "auto"})  # an upstream that says no more has not said 
 SAME_TIER = {"fast": "priority"}  # what is asked for as the one is served and echoed as the other
 # What a tier asked for may be served as, beside `default`; any other request may be served as anything.
 FIXED_TIERS = frozenset({DEFAULT_TIER, "flex", "priority", "fast"})
+# Whose calls may each open a container.
+IN_CONTAINERS = frozenset({"code_interpreter", "shell"})
 # Calls that cost nothing beside their tokens, or that are billed by their container.
 FREE_TOOLS = frozenset(
     {
@@ -113,6 +115,11 @@ class PriceSheet:
                 raise ValueError(f"The tier {tier!r} has a price for long requests and none for the others.")
         return self
 
+    @property
+    def is_any_price_set(self) -> bool:
+        """Whether tokens cost anything here: a model may be free."""
+        return any(price.dearest_input or price.dearest_output for price in self._reachable("", MOST_TOKENS))
+
     def has_tier(self, served: str) -> bool:
         """Whether the tier an upstream says it served has prices here, or it said none."""
         return served in NO_TIER or self._name(served) is not None
@@ -148,30 +155,37 @@ class PriceSheet:
         *,
         input_tokens: int,
         output_tokens: int,
-        tool_calls: Mapping[str, int] | int = 0,
-        tool_input_tokens: int = 0,
+        tool_calls: int = 0,
+        tool_kinds: Collection[str] = (),
         service_tier: str = "",
     ) -> int:
         """Nano-USD that a request costs at the most, each price the dearest that it may get.
 
-        `tool_calls`: at most so many of each kind, or so many in all. `tool_input_tokens`: what one of them may add to
-        the input. `service_tier`: as asked for.
+        `input_tokens`: with what tools may add. `tool_calls`: at most so many in all, of these kinds; `any` is every
+        kind. `service_tier`: as asked for.
         """
-        calls = tool_calls if isinstance(tool_calls, int) else sum(tool_calls.values())
-        most_input = input_tokens + calls * tool_input_tokens
-        prices = self._reachable(service_tier, most_input)
-        pico = most_input * max(price.dearest_input for price in prices)
+        prices = self._reachable(service_tier, input_tokens)
+        pico = input_tokens * max(price.dearest_input for price in prices)
         pico += output_tokens * max(price.dearest_output for price in prices)
-        if isinstance(tool_calls, int):
-            pico += calls * max(self.tools.values(), default=0)
-        else:
-            pico += sum(count * self.tools.get(_tool(kind), 0) for kind, count in tool_calls.items())
+        pico += tool_calls * self._dearest_call(tool_kinds)
         return -(-pico // PICO_PER_NANO)
+
+    def dearest_output(self, service_tier: str) -> int:
+        """Pico-USD that a token of output costs at the most, however long the input is."""
+        return max(price.dearest_output for price in self._reachable(service_tier, MOST_TOKENS))
+
+    def _dearest_call(self, kinds: Collection[str]) -> int:
+        """A call that runs code is billed its container, and what it may cost itself."""
+        tools = self.tools.keys() | IN_CONTAINERS if "any" in kinds else {_tool(kind) for kind in kinds}
+        containers = {"container", *(tool for tool in tools if tool.startswith("container_"))}
+        container = max(self.tools.get(tool, 0) for tool in containers)
+        each = (self.tools.get(tool, 0) + (container if tool in IN_CONTAINERS else 0) for tool in tools)
+        return max(each, default=0)
 
     def _reachable(self, asked: str, most_input: int) -> list[TokenPrice]:
         """Every price that a request which asks for that tier, with so much input or less, may be billed by."""
         names = {asked, SAME_TIER.get(asked, asked), DEFAULT_TIER} if asked in FIXED_TIERS else self.tiers.keys()
-        brackets = (bracket for name in {*names, DEFAULT_TIER} for bracket in self.tiers.get(name, ()))
+        brackets = (bracket for name in names for bracket in self.tiers.get(name, ()))
         return [self.base, *(bracket.price for bracket in brackets if bracket.holds(most_input))]
 
     def _name(self, tier: str) -> str | None:

@@ -5,37 +5,49 @@ ALTER TABLE billing_quotawindow SET (
     fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0);
 
--- Locks are taken in the order: quotas by id, then windows by id.
-CREATE OR REPLACE FUNCTION billing_open_windows(scopes uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+-- The calendar day or month in which `moment` lies, in that time zone; a quota for ever has one window from then on.
+CREATE OR REPLACE FUNCTION billing_window_at(
+    period text, time_zone text, moment timestamptz, OUT starts_at timestamptz, OUT ends_at timestamptz)
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    first timestamp;  -- midnight, by the zone's clocks
+BEGIN
+    IF period = 'forever' THEN
+        starts_at := moment;
+        ends_at := '9999-12-31T00:00:00Z';
+        RETURN;
+    END IF;
+    first := date_trunc(period, moment AT TIME ZONE time_zone);
+    IF first AT TIME ZONE time_zone > moment THEN  -- clocks go back over midnight: the day begins when it comes again
+        first := first - ('1 ' || period)::interval;
+    END IF;
+    starts_at := first AT TIME ZONE time_zone;
+    ends_at := (first + ('1 ' || period)::interval) AT TIME ZONE time_zone;
+END $$;
+
+-- Opens a window for each live quota of the scopes that has none at `moment`. Locks: quotas by id, then windows by id.
+CREATE OR REPLACE FUNCTION billing_open_windows(scopes uuid[], moment timestamptz DEFAULT now()) RETURNS void
+LANGUAGE plpgsql AS $$
 DECLARE
     quota record;
-    today timestamp;  -- in the organization's time zone
-    first timestamptz;
-    next timestamptz;
     opened bigint;
 BEGIN
     FOR quota IN
         SELECT q.id, q.metric, q.period, q.is_hard, q.limit_amount, q.window_ends_at, o.time_zone
         FROM billing_quota q JOIN accounts_organization o ON o.id = q.organization_id
         WHERE q.scope_id = ANY (scopes) AND q.retired_at IS NULL
-            AND (q.window_ends_at IS NULL OR q.window_ends_at <= now())
+            AND (q.window_ends_at IS NULL OR q.window_ends_at <= moment)
         ORDER BY q.id FOR NO KEY UPDATE OF q
     LOOP
-        IF quota.period = 'forever' THEN
-            first := now();
-            next := '9999-12-31T00:00:00Z';
-        ELSE
-            today := date_trunc(quota.period, now() AT TIME ZONE quota.time_zone);
-            -- Not before the last one ended: the organization may have moved to another time zone.
-            first := greatest(today AT TIME ZONE quota.time_zone, quota.window_ends_at);
-            next := (today + ('1 ' || quota.period)::interval) AT TIME ZONE quota.time_zone;
-        END IF;
+        -- Not before the last one ended: the organization may have moved to another time zone.
         INSERT INTO billing_quotawindow (
             quota_id, starts_at, ends_at, metric, is_hard, limit_amount, ceiling, posted, held)
-        VALUES (quota.id, first, next, quota.metric, quota.is_hard, quota.limit_amount,
-            CASE WHEN quota.is_hard THEN quota.limit_amount END, 0, 0)
+        SELECT quota.id, greatest(w.starts_at, quota.window_ends_at), w.ends_at, quota.metric, quota.is_hard,
+            quota.limit_amount, CASE WHEN quota.is_hard THEN quota.limit_amount END, 0, 0
+        FROM billing_window_at(quota.period, quota.time_zone, moment) w
         RETURNING id INTO opened;
-        UPDATE billing_quota SET window_id = opened, window_ends_at = next WHERE id = quota.id;
+        UPDATE billing_quota q SET window_id = opened, window_ends_at = w.ends_at
+        FROM billing_quotawindow w WHERE w.id = opened AND q.id = quota.id;
     END LOOP;
 END $$;
 

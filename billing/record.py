@@ -6,8 +6,17 @@ from uuid import UUID
 
 import msgspec
 
+from billing.estimation import UNKNOWN, Ratio
 from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
 from billing.tokens import TokenUsage
+
+# What a person should look at: usage that nobody reported, costs that were not charged or could not be told.
+REVIEW_FLAGS = frozenset(
+    {
+        "process_died", "host_lost", "unanswered", "refused", "absurd_usage", "above_context_window", "cost_zero",
+        "usage_absent", "overage", "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+    }
+)  # fmt: skip
 
 
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +45,14 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """A request whose hold is durable, and the price that was held, by which its end is reckoned."""
+    """A request whose hold is durable, and what its end is reckoned by: the price held, for estimates a ratio, and the
+    model's context window, beyond which usage is looked at, and far beyond which it cannot be true.
+    """
 
     hold: Hold
     price: PriceSheet | None
+    ratio: Ratio = UNKNOWN
+    context_window: int = 0  # of the model; 0: nobody said
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,6 +82,7 @@ class Settlement(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    delta_events: int = 0
     tool_calls: dict[str, int] = msgspec.field(default_factory=dict)
     reported_usage: Any = None
     cost_nano_usd: int = 0

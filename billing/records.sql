@@ -63,6 +63,7 @@ CREATE TABLE billing_usagerecord (
     cache_write_tokens bigint NOT NULL CHECK (cache_write_tokens >= 0),
     output_tokens bigint NOT NULL CHECK (output_tokens >= 0),
     reasoning_tokens bigint NOT NULL CHECK (reasoning_tokens >= 0),
+    delta_events bigint NOT NULL CHECK (delta_events >= 0),
     tool_calls jsonb NOT NULL,
     reported_usage jsonb,
     hold_nano_usd bigint NOT NULL,
@@ -87,6 +88,9 @@ CREATE TABLE billing_usagerecord (
 
 CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
 CREATE INDEX billing_usagerecord_of_organization ON billing_usagerecord (organization_id, id);
+-- Rows lie in the order of their ends, nearly in that of their beginnings: a few bytes for each thousand of them.
+CREATE INDEX billing_usagerecord_by_time ON billing_usagerecord USING brin (created_at, ended_at)
+    WITH (autosummarize = on);
 
 -- What has ended, or was adjusted, and is not in the rollups and the ledger yet. The posting takes it out.
 CREATE TABLE billing_unposted (

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from billing import faults
-from billing.estimation import estimated_usage
+from billing.estimation import Ratio
 from billing.pricing import PriceSheet, cost
 from billing.record import Opened, Seen, Settlement, kept_lines, token_columns, void
 from billing.spool.abandoned import Abandoned, abandoned, take
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 64
 SOURCES = {"reported": "recovered", "drained": "recovered"}
 ORPHANS = """
-SELECT id, upstream_id, response_id, price_id, request_bytes, progress FROM billing_hold WHERE process_id = %s
+SELECT id, model, upstream_id, response_id, price_id, request_bytes, progress FROM billing_hold WHERE process_id = %s
 """
 STOPPED = "UPDATE billing_process SET stopped_at = coalesce(stopped_at, now()) WHERE id = %s"
 
@@ -38,6 +38,7 @@ class Orphan:
     """An open request without a process. `seen` is None where nothing of an answer is known to have come."""
 
     id: UUID
+    model: str
     upstream_id: UUID
     response_id: str
     price_id: UUID | None
@@ -47,15 +48,23 @@ class Orphan:
 
 # A terminal answer of the upstream as a settlement; None where it has none to give.
 Truth = Callable[[Orphan], Awaitable[Settlement | None]]
-# The price that was held.
-SheetOf = Callable[[UUID | None], Awaitable[PriceSheet | None]]
+
+
+class Basis(NamedTuple):
+    """What an estimate goes by: the price that was held, and the model's ratio."""
+
+    sheet: PriceSheet | None
+    ratio: Ratio
+
+
+BasisOf = Callable[[Orphan], Awaitable[Basis]]
 
 
 def orphan_of(row: tuple[Any, ...]) -> Orphan:
     """From a row with these columns, in this order."""
-    record_id, upstream_id, response_id, price_id, request_bytes, progress = row
+    record_id, model, upstream_id, response_id, price_id, request_bytes, progress = row
     seen = msgspec.convert(progress, Seen) if progress is not None else None
-    return Orphan(record_id, upstream_id, response_id, price_id, request_bytes, seen)
+    return Orphan(record_id, model, upstream_id, response_id, price_id, request_bytes, seen)
 
 
 def final_of(entries: list[Entry]) -> Settlement | None:
@@ -78,14 +87,14 @@ def with_entries(orphan: Orphan, entries: list[Entry]) -> Orphan:
     return orphan
 
 
-def by_estimate(orphan: Orphan, sheet: PriceSheet | None, flag: str) -> Settlement:
+def by_estimate(orphan: Orphan, basis: Basis, flag: str) -> Settlement:
     """The end of a request whose answer nobody can tell. Where none is known to have begun, it costs nothing."""
     has_begun = orphan.seen is not None or bool(orphan.response_id)
     seen = orphan.seen or Seen()
     usage = TokenUsage()
     if has_begun:
-        usage = estimated_usage(request_bytes=orphan.request_bytes, delta_events=seen.delta_events)
-    lines = sheet.lines(usage, service_tier="", tool_calls={}) if sheet else ()
+        usage = basis.ratio.usage(request_bytes=orphan.request_bytes, delta_events=seen.delta_events)
+    lines = basis.sheet.lines(usage, service_tier="", tool_calls={}) if basis.sheet else ()
     end = Settlement(
         id=orphan.id,
         state="settled",
@@ -94,6 +103,7 @@ def by_estimate(orphan: Orphan, sheet: PriceSheet | None, flag: str) -> Settleme
         response_id=orphan.response_id,
         served_model=seen.model,
         service_tier=seen.service_tier,
+        delta_events=seen.delta_events,
         cost_nano_usd=cost(lines),
         lines=kept_lines(lines),
         flags=(flag,) if has_begun else (flag, "unanswered"),
@@ -110,14 +120,14 @@ class Replay:
         pool: AsyncConnectionPool,
         end: Callable[[Settlement], Awaitable[None]],
         truth: Truth,
-        sheet_of: SheetOf,
+        basis_of: BasisOf,
     ) -> None:
         """`end` hands a settlement in and returns once it is durable."""
         self._spool_dir = spool_dir
         self._pool = pool
         self._end = end
         self._truth = truth
-        self._sheet_of = sheet_of
+        self._basis_of = basis_of
 
     async def run(self) -> int:
         """Replays every spool that nobody holds; returns how many."""
@@ -163,7 +173,7 @@ class Replay:
 
     async def end_of(self, orphan: Orphan, flag: str) -> Settlement:
         """What the upstream says of it, else an estimate."""
-        return await end_of(orphan, self._truth, self._sheet_of, flag)
+        return await end_of(orphan, self._truth, self._basis_of, flag)
 
     async def _orphans(self, process_id: UUID) -> dict[UUID, Orphan]:
         async with self._pool.connection() as connection:
@@ -171,8 +181,8 @@ class Replay:
             return {row[0]: orphan_of(row) for row in await cursor.fetchall()}
 
 
-async def end_of(orphan: Orphan, truth: Truth, sheet_of: SheetOf, flag: str) -> Settlement:
+async def end_of(orphan: Orphan, truth: Truth, basis_of: BasisOf, flag: str) -> Settlement:
     """What the upstream says of an orphan, where it knows it by an id and its answer is complete; else an estimate."""
     if orphan.response_id and (found := await truth(orphan)) is not None:
         return found
-    return by_estimate(orphan, await sheet_of(orphan.price_id), flag)
+    return by_estimate(orphan, await basis_of(orphan), flag)

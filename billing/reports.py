@@ -107,13 +107,14 @@ def recent_requests(
     *, user: User | None = None, organization: Organization | None = None, limit: int = 50
 ) -> list[Hold | UsageRecord]:
     """The newest requests that `user` may see, open or ended, with organization, project and key loaded."""
-    newest: list[Hold | UsageRecord] = []
+    newest: dict[UUID, Hold | UsageRecord] = {}  # what ends between the two looks is seen by both: it has ended
     for requests in (Hold.objects.all(), UsageRecord.objects.all()):
         seen = requests.visible_to(user) if user else requests
         if organization:
             seen = seen.filter(organization=organization)
-        newest += seen.select_related("organization", "project", "api_key").order_by("-id")[:limit]
-    return sorted(newest, key=lambda request: request.id, reverse=True)[:limit]
+        for request in seen.select_related("organization", "project", "api_key").order_by("-id")[:limit]:
+            newest[request.id] = request
+    return sorted(newest.values(), key=lambda request: request.id, reverse=True)[:limit]
 
 
 def receipt(record_id: UUID) -> dict[str, Any]:

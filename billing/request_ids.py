@@ -21,15 +21,19 @@ class RequestIds:
     """
 
     def __init__(self) -> None:
-        self._offset_ms = 0.0
+        # Seconds since 1970 at the monotonic clock's zero: a clock that is set anew moves nothing.
+        self._epoch = time.time() - time.monotonic()
 
     def learn(self, database_time: float) -> None:
         """Takes over what the database's clock said just now, in seconds since 1970."""
-        self._offset_ms = (database_time - time.time()) * 1000
+        self._epoch = database_time - time.monotonic()
 
     def now(self) -> datetime:
         """The time by the database's clock, in UTC."""
-        return datetime.fromtimestamp(time.time() + self._offset_ms / 1000, UTC)
+        return datetime.fromtimestamp(self._seconds(), UTC)
 
     def new(self) -> UUID:
-        return uuid7(int(time.time() * 1000 + self._offset_ms), os.urandom(10))
+        return uuid7(int(self._seconds() * 1000), os.urandom(10))
+
+    def _seconds(self) -> float:
+        return self._epoch + time.monotonic()

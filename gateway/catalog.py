@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from accounts.patterns import matches_any, most_specific
+from billing.estimation import UNKNOWN, Ratio
 from billing.price_list import ListedPrice, PriceList
 from gateway.addresses import Origin
 
@@ -69,6 +70,7 @@ class Catalog:
     models: dict[str, ModelFacts]
     prices: PriceList
     upstreams: dict[UUID, UpstreamFacts] = field(default_factory=dict)
+    ratios: dict[str, Ratio] = field(default_factory=dict)
     _remembered: dict[str, ModelFacts | None] = field(default_factory=dict)
 
     def model_for(self, name: str, *, endpoint: str, allowed: Iterable[str]) -> ModelFacts:
@@ -84,6 +86,10 @@ class Catalog:
 
     def price_of(self, name: str, at: datetime) -> ListedPrice | None:
         return self.prices.price_of(name, at)
+
+    def ratio_of(self, name: str) -> Ratio:
+        """By what an answer of that model is estimated."""
+        return self.ratios.get(name, UNKNOWN)
 
     def serving(self, name: str) -> ModelFacts | None:
         """The model that says most about `name`; None where none fits."""

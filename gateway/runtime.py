@@ -15,6 +15,7 @@ from billing.request_ids import RequestIds
 from billing.spool.folder import host_id
 from billing.spool.writer import Spool
 from billing.upkeep import Intervals, Upkeep
+from gateway.admission import Allowances
 from gateway.key_use import KeyUse
 from gateway.snapshot import Snapshots
 from gateway.upstream.lookup import Lookup
@@ -33,7 +34,10 @@ class Runtime:
         self.request_ids = RequestIds()
         self.pool = AsyncConnectionPool(
             settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,
+            # Given up soon, so that whoever asks next tries anew: the pool's own pauses double to minutes in an outage.
+            reconnect_timeout=1.0,
             kwargs={
+                "connect_timeout": 5,
                 "autocommit": True, "application_name": "tollgate gateway",
                 "options": "-c bytea_output=hex",  # as the catalog's JSON is read
                 "tcp_user_timeout": 5000,  # ms; a database that vanished is not waited for
@@ -58,8 +62,11 @@ class Runtime:
         lookup = Lookup(self.transport, self.snapshots.catalog)
         self.upkeep = Upkeep(
             self.process_id, host_id(settings.SPOOL_DIR), self.pool, self.meter,
-            Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.sheet_of),
+            Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
         )  # fmt: skip
+        self.allowances = Allowances(
+            settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS
+        )
         self.drains = Drains(settings.DRAIN_SECONDS, settings.DRAIN_OUTPUT_TOKENS, settings.DRAIN_STREAMS)
 
     async def start(self) -> Self:

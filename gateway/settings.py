@@ -50,6 +50,10 @@ DRAIN_SECONDS = env.seconds("TOLLGATE_DRAIN_SECONDS", 30)
 DRAIN_OUTPUT_TOKENS = env.number("TOLLGATE_DRAIN_OUTPUT_TOKENS", 2000, least=0)
 DRAIN_STREAMS = env.number("TOLLGATE_DRAIN_STREAMS", 64, least=0)
 SHUTDOWN_SECONDS = env.seconds("TOLLGATE_SHUTDOWN_SECONDS", 60)
+COUNT_SECONDS = env.seconds("TOLLGATE_COUNT_SECONDS", 2)
+DEFAULT_OUTPUT_TOKENS = env.number("TOLLGATE_DEFAULT_OUTPUT_TOKENS", 16_384, least=256)
+DEFAULT_TOOL_CALLS = env.number("TOLLGATE_DEFAULT_TOOL_CALLS", 8, least=1)
+TOOL_INPUT_TOKENS = env.number("TOLLGATE_TOOL_INPUT_TOKENS", 32_000, least=0)
 HOLD_SECONDS = env.seconds("TOLLGATE_HOLD_SECONDS", 1)
 SETTLE_SECONDS = env.seconds("TOLLGATE_SETTLE_SECONDS", 0.25)
 REVISION_POLL_SECONDS = env.seconds("TOLLGATE_REVISION_POLL_SECONDS", 1)
@@ -63,6 +67,7 @@ HOST_SILENT_SECONDS = env.seconds("TOLLGATE_HOST_SILENT_SECONDS", 600)
 PROGRESS_SECONDS = env.seconds("TOLLGATE_PROGRESS_SECONDS", 10)
 SPOOL_BYTES = env.number("TOLLGATE_SPOOL_BYTES", 1 << 30, least=64 << 20)
 POSTING_SECONDS = env.seconds("TOLLGATE_POSTING_SECONDS", 10)
+RECONCILE_SECONDS = env.seconds("TOLLGATE_RECONCILE_SECONDS", 300)
 KEY_ROTATION_GRACE_HOURS = env.number("TOLLGATE_KEY_ROTATION_GRACE_HOURS", 24, least=0)
 FAULTS = env.faults("TOLLGATE_FAULTS")
 LOG_LEVEL = env.choice("TOLLGATE_LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO")
@@ -209,6 +214,13 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": HOST_LOOK_SECONDS,
         "options": {"expires": HOST_LOOK_SECONDS},
     },
+    "measure-ratios": {"task": "billing.tasks.measure_ratios", "schedule": 3600.0},
+    "reconcile-recent": {
+        "task": "billing.tasks.reconcile_recent",
+        "schedule": RECONCILE_SECONDS,
+        "options": {"expires": RECONCILE_SECONDS},
+    },
+    "reconcile-everything": {"task": "billing.tasks.reconcile_everything", "schedule": 24 * 3600.0},
     "make-partitions": {"task": "billing.tasks.make_partitions", "schedule": 24 * 3600.0},
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(TOLLGATE_VAR / "celerybeat-schedule")

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.authentication import KeyFacts
+from billing.estimation import Ratio
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, TokenPrice
 from gateway.addresses import ForbiddenAddress, origin_of
@@ -18,7 +19,10 @@ REVISION = "SELECT value, extract(epoch FROM clock_timestamp()) FROM accounts_re
 
 KEY = """
 SELECT revision.value, k.id, k.name, k.hint, p.id, p.name, o.id, o.name, k.expires_at, k.revoked_at,
-    least(o.suspended_at, p.suspended_at), k.allowed_models, k.allowed_endpoints, k.allowed_networks
+    least(o.suspended_at, p.suspended_at), k.allowed_models, k.allowed_endpoints, k.allowed_networks,
+    ARRAY(SELECT DISTINCT q.metric FROM billing_quota q
+        WHERE q.scope_id = ANY (ARRAY[o.id, p.id, k.id]) AND q.retired_at IS NULL
+            AND q.held_as IN ('hard cost', 'hard tokens'))
 FROM accounts_revision revision
 LEFT JOIN accounts_apikey k ON k.digest = ANY (%s)
 LEFT JOIN accounts_project p ON p.id = k.project_id
@@ -35,7 +39,8 @@ SELECT revision.value,
             (SELECT coalesce(json_agg(v), '[]') FROM billing_pricevariant v WHERE v.price_id = price.id) AS variants,
             (SELECT coalesce(json_object_agg(t.tool, t.pico_usd), '{}') FROM billing_toolprice t
                 WHERE t.price_id = price.id) AS tools
-        FROM billing_price price) p)
+        FROM billing_price price) p),
+    (SELECT coalesce(json_agg(a), '[]') FROM billing_modelratio a)
 FROM accounts_revision revision
 """
 
@@ -56,10 +61,11 @@ def key_facts_of(row: tuple[Any, ...]) -> KeyFacts:
         allowed_models=tuple(row[10]),
         allowed_endpoints=tuple(row[11]),
         allowed_networks=tuple(ip_network(network) for network in row[12]),
+        hard_metrics=frozenset(row[13]),
     )
 
 
-def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog:
+def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any, ratios: Any) -> Catalog:
     """The catalog from JSON rows; routes whose upstream or model is disabled, or may not be called, are left out."""
     usable = {row["id"]: upstream for row in upstreams if (upstream := _upstream_of(row)) is not None}
     of_model: dict[str, list[RouteFacts]] = {}
@@ -78,6 +84,10 @@ def catalog_of(upstreams: Any, models: Any, routes: Any, prices: Any) -> Catalog
                 tuple(of_model.get(row["id"], ())),
             )
             for row in models
+        },
+        ratios={
+            row["model"]: Ratio(row["request_bytes"], row["input_tokens"], row["delta_events"], row["output_tokens"])
+            for row in ratios
         },
         upstreams={upstream.id: upstream for upstream in usable.values()},
         prices=PriceList(map(_price_of, prices)),

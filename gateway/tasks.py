@@ -37,7 +37,7 @@ async def _ends_of(orphans: list[Orphan]) -> list[Settlement]:
             return catalog
 
         lookup = Lookup(transport, same)
-        return await asyncio.gather(*(end_of(orphan, lookup.truth, lookup.sheet_of, "host_lost") for orphan in orphans))
+        return await asyncio.gather(*(end_of(orphan, lookup.truth, lookup.basis_of, "host_lost") for orphan in orphans))
 
 
 async def _catalog() -> Catalog:

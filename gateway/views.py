@@ -1,6 +1,7 @@
 """One short story per endpoint of /v1."""
 
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,16 +11,17 @@ from django.http import HttpResponse, HttpResponseBase
 
 from accounts.authentication import KeyFacts, KeyRefused, Refusal, bearer, check, masked
 from accounts.keys import is_wellformed
-from gateway.admission import Caller, admission_of
+from gateway.admission import Caller, Candidate, admit
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.errors import MethodNotAllowed, UnsupportedMediaType, WebSocketRefused
 from gateway.ownership import refuse_stored_objects
+from gateway.upstream.count import count_input_tokens
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.models_list import usable_models
 from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Relay
-from gateway.wire.request import CreateRequest, parse_create, with_model
+from gateway.wire.request import CreateRequest, parse_create, with_fields, with_model
 
 View = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
@@ -43,11 +45,14 @@ async def create_response(request: Request) -> HttpResponseBase:
     body = await _json_body(request)
     asked = parse_create(body)
     refuse_stored_objects(asked)
-    admitted, route = admission_of(_caller(request, key), asked, len(body), await runtime.snapshots.catalog())
-    call = _upstream_call(request, asked, body, route)
-    await runtime.meter.hold(admitted.hold)
-    relay = Relay(Outcome(admitted, runtime.meter, request.arrived), runtime.drains, settings.MAX_EVENT_BYTES)
-    return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, route, call)))
+    catalog = await runtime.snapshots.catalog()
+    candidate = Candidate(_caller(request, key), asked, len(body), catalog, runtime.allowances)
+    call = _upstream_call(request, asked, body, candidate.route)
+    count = partial(count_input_tokens, runtime.transport, candidate.route, call, seconds=settings.COUNT_SECONDS)
+    offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
+    call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
+    relay = Relay(Outcome(offer.admitted, runtime.meter, request.arrived), runtime.drains, settings.MAX_EVENT_BYTES)
+    return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
 async def refuse_websocket(request: Request) -> HttpResponseBase:

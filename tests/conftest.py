@@ -6,6 +6,7 @@ The gateway is another process, so these tests commit, in a database of their ow
 import pytest
 
 from tests import plane_database
+from tests.billing.books import Books, running_meter
 from tests.gateway_process import GatewayProcess
 from tests.tenants import Tenant, fill_catalog
 from tests.upstream import UpstreamThread
@@ -54,3 +55,28 @@ def acme(gateway, committed):
 def globex(gateway, committed):
     """The tenant that must never see acme."""
     return Tenant.make("globex", gateway.url)
+
+
+# The meter in this process, without a gateway
+
+
+@pytest.fixture
+def books(plane):
+    """The books of an organization that nobody knows."""
+    books = Books(plane_database.url())
+    yield books
+    books.clear()
+    books.close()
+
+
+@pytest.fixture
+async def meter(books, tmp_path):
+    async with running_meter(books.url, tmp_path / "spool") as meter:
+        yield meter
+
+
+@pytest.fixture
+def quiet_loop(caplog):
+    """No task or future of ours may end unseen."""
+    yield
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []

@@ -77,7 +77,7 @@ class Tenant:
 
     def record(self, request_id):
         """The usage record, once it has ended."""
-        return until(lambda: UsageRecord.objects.exclude(state="pending").filter(id=request_id).first())
+        return until(lambda: UsageRecord.objects.filter(id=request_id).first())
 
     def records(self):
         return list(UsageRecord.objects.filter(organization=self.organization).order_by("id"))

@@ -41,10 +41,13 @@ class UpstreamThread:
     def lines_of(self, request_id):
         return [entry for entry in self._simulator.log.entries if entry.get("client_request_id") == request_id]
 
-    @property
-    def entries(self):
-        """The log's lines so far."""
-        return list(self._simulator.log.entries)
+    def lines(self):
+        """All that its log remembers."""
+        return self._run(_called(lambda: list(self._simulator.log.entries)))
+
+    def held(self):
+        """How many answers are held open."""
+        return len(self._simulator.holds.names())
 
     def hold(self, count):
         """Returns once so many answers are held open."""
@@ -55,6 +58,10 @@ class UpstreamThread:
 
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
+
+
+async def _called(function):
+    return function()
 
 
 def _is(kind, request_id):

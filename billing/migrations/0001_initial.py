@@ -69,6 +69,7 @@ class Migration(migrations.Migration):
                         ('project', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, to='accounts.project')),
                     ],
                     options={
+                        'verbose_name': 'open request',
                         'ordering': ['-id'],
                         'abstract': False,
                     },
@@ -109,6 +110,7 @@ class Migration(migrations.Migration):
                         ('cache_write_tokens', models.BigIntegerField(default=0)),
                         ('output_tokens', models.BigIntegerField(default=0)),
                         ('reasoning_tokens', models.BigIntegerField(default=0)),
+                        ('delta_events', models.BigIntegerField(default=0, help_text='Of a stream, as far as it was seen.')),
                         ('tool_calls', models.JSONField(default=dict)),
                         ('reported_usage', models.JSONField(help_text='As the upstream sent it.', null=True)),
                         ('cost_nano_usd', models.BigIntegerField(default=0)),
@@ -127,6 +129,17 @@ class Migration(migrations.Migration):
                         'abstract': False,
                     },
                 ),
+            ],
+        ),
+        migrations.CreateModel(
+            name='ModelRatio',
+            fields=[
+                ('model', models.CharField(max_length=200, primary_key=True, serialize=False)),
+                ('request_bytes', models.BigIntegerField()),
+                ('input_tokens', models.BigIntegerField()),
+                ('delta_events', models.BigIntegerField()),
+                ('output_tokens', models.BigIntegerField()),
+                ('measured_at', models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
@@ -150,7 +163,7 @@ class Migration(migrations.Migration):
             name='LedgerEntry',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('posting_id', models.UUIDField(db_index=True)),
+                ('posting_id', models.UUIDField()),
                 ('kind', models.CharField(choices=[('grant', 'Grant'), ('charge', 'Charge'), ('adjustment', 'Adjustment'), ('refund', 'Refund')], max_length=16)),
                 ('account', models.CharField(choices=[('organization', 'what an organization has'), ('revenue', 'what was earned'), ('funds', 'what was paid in')], max_length=16)),
                 ('hour', models.DateTimeField(help_text='Charges, adjustments: the bucket whose records it sums up.', null=True)),
@@ -163,6 +176,7 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name_plural': 'ledger entries',
                 'ordering': ['-id'],
+                'constraints': [models.UniqueConstraint(fields=('posting_id', 'account'), name='one_side_of_an_account')],
             },
         ),
         migrations.CreateModel(

@@ -11,6 +11,7 @@ class Migration(migrations.Migration):
         load("billing/metering.sql"),
         load("billing/processes.sql"),
         load("billing/posting.sql"),
+        load("billing/rollups.sql"),
         load("billing/ledger.sql"),
         raise_revision_on_change("billing_price"),
         # Not each time that a window is opened: what a gateway knows of quotas is which there are.

@@ -44,7 +44,7 @@ def tool_price(text: str) -> tuple[str, int]:
     if not TOOL.fullmatch(tool) or unit not in PER_THOUSAND:
         raise ArgumentTypeError(f"{text!r} is no price of a tool, e.g. web_search=10/1k or container=0.03/call")
     try:
-        return tool, pico_per_call(Decimal(number) * PER_THOUSAND[unit])
+        return tool.removesuffix("_call"), pico_per_call(Decimal(number) * PER_THOUSAND[unit])
     except InvalidOperation:
         raise ArgumentTypeError(f"{number!r} is no number of USD, e.g. 10") from None
     except ValueError as error:

@@ -4,13 +4,11 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from uuid import UUID
 
 import httpx
 
-from billing.pricing import PriceSheet
 from billing.record import Settlement
-from billing.recovery import Orphan
+from billing.recovery import Basis, Orphan
 from gateway.catalog import Catalog, UpstreamFacts
 from gateway.sealing import CannotUnseal
 from gateway.upstream.credentials import authorization
@@ -32,20 +30,22 @@ class Lookup:
         self._catalog = catalog
         self._room = asyncio.Semaphore(AT_ONCE)
 
-    async def sheet_of(self, price_id: UUID | None) -> PriceSheet | None:
-        """The price that was held."""
-        return (await self._catalog()).prices.sheet(price_id)
+    async def basis_of(self, orphan: Orphan) -> Basis:
+        """What an estimate of the orphan goes by."""
+        catalog = await self._catalog()
+        return Basis(catalog.prices.sheet(orphan.price_id), catalog.ratio_of(orphan.model))
 
     async def truth(self, orphan: Orphan) -> Settlement | None:
         """The answer's usage as a settlement; None where the upstream cannot say, or it is not over."""
-        upstream = (await self._catalog()).upstreams.get(orphan.upstream_id)
+        catalog = await self._catalog()
+        upstream = catalog.upstreams.get(orphan.upstream_id)
         if upstream is None or not RESPONSE_ID.fullmatch(orphan.response_id):
             return None
         async with self._room:
             reading = await self._asked(upstream, orphan.response_id)
         if reading is None or reading.usage is None or reading.response_id != orphan.response_id:
             return None
-        return settled(orphan.id, reading, "recovered", await self.sheet_of(orphan.price_id))
+        return settled(orphan.id, reading, "recovered", catalog.prices.sheet(orphan.price_id))
 
     async def _asked(self, upstream: UpstreamFacts, response_id: str) -> Reading | None:
         try:

@@ -3,6 +3,7 @@
 Every row of the table of endings (docs/endings.md) is decided here.
 """
 
+import logging
 import time
 from dataclasses import replace
 from typing import Any
@@ -10,16 +11,19 @@ from uuid import UUID
 
 import msgspec
 
-from billing.estimation import estimated_usage
 from billing.metering import Meter
 from billing.pricing import PriceSheet, cost
-from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
+from billing.record import REVIEW_FLAGS, Admitted, Opened, Settlement, kept_lines, token_columns
 from billing.refusals import BillingUnavailable
-from billing.tokens import TokenUsage
+from billing.tokens import MOST_TOKENS, TokenUsage
+from gateway.metrics import ALARMS
 from gateway.upstream.failures import UpstreamFailed
 from gateway.wire.tap import Reading
 
+logger = logging.getLogger(__name__)
+
 MOST_USAGE_BYTES = 16 * 1024
+MOST_WINDOWS = 10  # that usage may fill before nobody believes it
 NOTHING_READ = Reading()
 
 
@@ -44,32 +48,31 @@ class Outcome:
             await self._settle(self._void(NOTHING_READ))
             raise
 
-    def watched(self, reading: Reading, delta_events: int) -> None:
+    def watched(self, reading: Reading) -> None:
         """What is known of the answer so far, kept in case that this process does not see its end."""
         hold = self._admitted.hold
         if reading.response_id:
             self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
-        self._meter.seen(hold.id, reading.service_tier, reading.model, delta_events)
+        self._meter.seen(hold.id, reading.service_tier, reading.model, reading.delta_events)
 
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
         self.status = status
         self.first_byte_ms = self._elapsed_ms()
 
-    async def ended(
-        self, reading: Reading, *, delta_events: int, drained: bool, without_usage: str = "usage_absent"
-    ) -> None:
+    async def ended(self, reading: Reading, *, drained: bool, without_usage: str = "usage_absent") -> None:
         """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none."""
+        reading = self._judged(reading)
         if reading.usage is not None:
             await self._settle(self._settled(reading, reading.usage, "drained" if drained else "reported"))
-        elif delta_events or reading.ending in {"completed", "incomplete"}:
-            await self.cut(reading, delta_events=delta_events, flag=without_usage)
+        elif reading.delta_events or reading.ending in {"completed", "incomplete"}:
+            await self.cut(reading, flag=without_usage)
         else:
             await self._settle(self._void(reading))
 
-    async def cut(self, reading: Reading, *, delta_events: int, flag: str) -> None:
+    async def cut(self, reading: Reading, *, flag: str) -> None:
         """The answer will not be read to its end: estimated, and flagged with the reason."""
-        await self._settle(self._estimated(reading, delta_events, flag))
+        await self._settle(self._estimated(self._judged(reading), flag))
 
     async def failed(self, failure: UpstreamFailed) -> None:
         """No answer came. Void where the upstream did no work for sure; else nobody knows, and nothing is charged."""
@@ -78,35 +81,60 @@ class Outcome:
         else:
             await self._settle(self._unanswered())
 
-    def abandoned(self, reading: Reading, *, delta_events: int, has_begun: bool) -> None:
+    def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
         """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
         if self.is_known:
             return
         self.is_known = True
+        reading = self._judged(reading)
         if reading.ending is not None and reading.usage is not None:
             end = self._settled(reading, reading.usage, "reported")
         elif has_begun:
-            end = self._estimated(reading, delta_events, "cancelled")
+            end = self._estimated(reading, "cancelled")
         else:
             end = self._unanswered()
+        self._raise_alarms(end)
         self._meter.settle_soon(end)
 
     async def _settle(self, settlement: Settlement) -> None:
         if not self.is_known:
             self.is_known = True
+            self._raise_alarms(settlement)
             await self._meter.settle(settlement)
+
+    def _raise_alarms(self, end: Settlement) -> None:
+        hold = self._admitted.hold
+        flags = REVIEW_FLAGS & set(end.flags)
+        if end.cost_nano_usd > hold.hold_nano_usd and self._admitted.price is not None:
+            flags |= {"above_hold"}  # the bound was none: an overage, where it was held
+        for flag in sorted(flags):
+            ALARMS.labels(reason=flag).inc()
+            logger.warning("record %s: %s, cost %d of %d held", hold.id, flag, end.cost_nano_usd, hold.hold_nano_usd)
+
+    def _judged(self, reading: Reading) -> Reading:
+        """The same without usage that is beyond all belief."""
+        if reading.usage is None or reading.usage.total <= MOST_WINDOWS * self._window_of(reading):
+            return reading
+        return replace(reading, usage=None, absurd=True)
+
+    def _window_of(self, reading: Reading) -> int:
+        """Tokens that an answer may have: its tools' answers are read by the model again."""
+        return (self._admitted.context_window or MOST_TOKENS) * (1 + sum(reading.tool_calls.values()))
 
     def _unanswered(self) -> Settlement:
         return self._settled(NOTHING_READ, TokenUsage(), "estimated", "unanswered")
 
-    def _estimated(self, reading: Reading, delta_events: int, flag: str) -> Settlement:
+    def _estimated(self, reading: Reading, flag: str) -> Settlement:
         usage = reading.usage  # chat chunks may report as they go
         if usage is None:
-            usage = estimated_usage(request_bytes=self._admitted.hold.request_bytes, delta_events=delta_events)
+            request_bytes = self._admitted.hold.request_bytes
+            usage = self._admitted.ratio.usage(request_bytes=request_bytes, delta_events=reading.delta_events)
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
         known = replace(reading, usage=usage)
+        if usage.total > self._window_of(reading):
+            flags = (*flags, "above_context_window")
         return self._with_times(settled(self._admitted.hold.id, known, source, self._admitted.price, flags))
 
     def _void(self, reading: Reading) -> Settlement:
@@ -134,8 +162,10 @@ def settled(
     lines = sheet.lines(usage, service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
     unpriced = sheet.flags(service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
     absurd = ("absurd_usage",) if reading.absurd else ()
+    free = ("cost_zero",) if sheet and usage.total and not cost(lines) and sheet.is_any_price_set else ()
     return msgspec.structs.replace(
-        _ended(record_id, reading, "settled", source, (*flags, *absurd, *unpriced)),
+        _ended(record_id, reading, "settled", source, (*flags, *absurd, *free, *unpriced)),
+        delta_events=reading.delta_events,
         tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
         reported_usage=_kept_usage(reading.reported_usage),
         cost_nano_usd=cost(lines),

@@ -106,7 +106,7 @@ class Relay:
         faults.reach("ending.read")
         if not client.is_gone:
             self._outcome.answer_begins(200)
-        await self._outcome.ended(reading, delta_events=0, drained=client.is_gone)
+        await self._outcome.ended(reading, drained=client.is_gone)
         body = with_responses_keys(body, reading.reported_usage, "usage")
         length = (b"content-length", b"%d" % len(body))
         await client.start(200, [*_passed_on(exchange), (b"content-type", b"application/json"), length])
@@ -154,15 +154,14 @@ class Relay:
         if self._tap.has_chat_usage(block):
             block, ending = events_with_responses_keys(block, ending)
         if ending is None:
-            self._outcome.watched(self._tap.reading, self._tap.delta_events)
+            self._outcome.watched(self._tap.reading)
             await client.send(block)
             faults.reach("event.passed")
             return
         faults.reach("ending.read")
         if ending:
             await client.send(block[:ending])
-        reading, delta_events = self._tap.reading, self._tap.delta_events
-        await self._outcome.ended(reading, delta_events=delta_events, drained=client.is_gone)
+        await self._outcome.ended(self._tap.reading, drained=client.is_gone)
         await client.send(block[ending:])
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
@@ -181,7 +180,7 @@ class Relay:
 
     async def _cut(self, client: Client) -> None:
         """The drain is over."""
-        await self._outcome.cut(self._tap.reading, delta_events=self._tap.delta_events, flag="client_gone")
+        await self._outcome.cut(self._tap.reading, flag="client_gone")
         await client.end()
 
     async def _break_off(self, failure: UpstreamFailed, client: Client) -> None:
@@ -191,9 +190,7 @@ class Relay:
             self._outcome.status = None if client.is_gone else failure.status
             await self._outcome.failed(failure)
             raise failure
-        await self._outcome.ended(
-            tap.reading, delta_events=tap.delta_events, drained=client.is_gone, without_usage="upstream_broke"
-        )
+        await self._outcome.ended(tap.reading, drained=client.is_gone, without_usage="upstream_broke")
         if tap.reading.ending is None:
             await client.send(ending_of_ours(tap, code="upstream_error", message=BROKE))
         await client.end()
@@ -207,7 +204,7 @@ class Relay:
 
     def _abandon(self) -> None:
         tap = self._tap
-        self._outcome.abandoned(tap.reading, delta_events=tap.delta_events, has_begun=self._exchange is not None)
+        self._outcome.abandoned(tap.reading, has_begun=self._exchange is not None)
 
 
 def _passed_on(exchange: Exchange) -> Headers:

@@ -14,6 +14,7 @@ from gateway.wire.images import DATA_URL, ImageRule, image_rule_of, size_in, siz
 from gateway.wire.objects import Object
 from gateway.wire.references import BARE_ITEM
 from gateway.wire.request import CreateRequest
+from gateway.wire.usage import CONTAINER, container_kind
 
 LARGEST_WINDOW = 2_000_000  # where nobody said: twice what any model of 2026 has
 LEAST_OUTPUT_TOKENS = 16  # an upstream that takes less of the client's than the API does may round up to this
@@ -202,6 +203,8 @@ class _Seen:
         self.tokens += INSTRUCTIONS_TOKENS
         if not _runs_at_the_client(kind, tool):
             self.tool_kinds.add(_billed_kind(kind))
+            if (container := container_kind([tool])) != CONTAINER:
+                self.tool_kinds.add(container)
         if kind == "mcp" or _has_skills(tool):  # the server's list of tools, the texts of skills
             self._see_hidden()
 

@@ -15,8 +15,7 @@ from functools import lru_cache
 PATCH = 32  # pixels a side
 PATCHES_OF_LOW_DETAIL = 256  # 512 x 512 pixels, to which a smaller image may be enlarged
 REDUCED = ("low", "high")  # details that are never more than the high budget
-HEADER_CHARACTERS = 64  # of base64: enough for PNG and WebP
-JPEG_CHARACTERS = 4 * 32 * 1024  # cameras write up to 64 KiB of other things before the size
+LOOKS = (64, 4096, 4 * 32 * 1024)  # characters of base64: cameras write up to 64 KiB before a JPEG's size
 JPEG = "/9j/"
 DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
 
@@ -68,18 +67,20 @@ def image_rule_of(model: str) -> ImageRule:
 def size_of(url: str) -> Size | None:
     """Width and height of the PNG, JPEG or WebP in a base64 `data:` URL; None where its header does not say."""
     prefix = DATA_URL.match(url)
-    return None if prefix is None else size_in(url[prefix.end() : prefix.end() + JPEG_CHARACTERS])
+    return None if prefix is None else size_in(url[prefix.end() : prefix.end() + LOOKS[-1]])
 
 
 def size_in(encoded: str) -> Size | None:
     """The same of base64 alone."""
-    needed = JPEG_CHARACTERS if encoded.startswith(JPEG) else HEADER_CHARACTERS
-    try:
-        header = base64.b64decode(encoded[: min(needed, len(encoded) // 4 * 4)], validate=True)
-        width, height = _size_in_header(header) or (0, 0)
-    except (binascii.Error, ValueError, struct.error, IndexError):
-        return None
-    return (width, height) if width and height else None
+    for characters in LOOKS if encoded.startswith(JPEG) else LOOKS[:1]:
+        try:
+            header = base64.b64decode(encoded[: min(characters, len(encoded) // 4 * 4)], validate=True)
+            width, height = _size_in_header(header) or (0, 0)
+        except (binascii.Error, ValueError, struct.error, IndexError):
+            continue
+        if width and height:
+            return width, height
+    return None
 
 
 def _size_in_header(header: bytes) -> Size | None:

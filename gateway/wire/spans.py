@@ -45,7 +45,8 @@ def with_members(document: bytes, values: Mapping[str, bytes]) -> bytes:
     """
     start = document.index(b"{") + 1
     pieces, done, missing = [document[:start], b""], start, dict(values)
-    for name, span in _members(document, start - 1):
+    is_any_there = any(_may_hold(document, key) for key in values)
+    for name, span in _members(document, start - 1) if is_any_there else ():
         key = next((key for key in values if _is(name, key)), None)
         if key is not None:
             pieces += (document[done : span[0]], values[key])
@@ -86,6 +87,11 @@ def _end_of_value(document: bytes, start: int) -> int:
         if depth == 0:
             break
     return position
+
+
+def _may_hold(document: bytes, key: str) -> bool:
+    """Whether `key` may be a key anywhere: a search, far faster than going through. ASCII is only escaped as \\u00.."""
+    return not (key.isascii() and key.isidentifier()) or b'"%b"' % key.encode() in document or b"\\u00" in document
 
 
 def _is(string: bytes, key: str) -> bool:

@@ -28,6 +28,7 @@ class Reading:
 
     response_id: str = ""
     model: str = ""
+    delta_events: int = 0
     service_tier: str = ""
     usage: TokenUsage | None = None
     reported_usage: Any = None
@@ -68,7 +69,6 @@ class Tap:
         self.reading = Reading()
         self.events = 0  # with data; one with several lines of data counts as several
         self.is_chat = False
-        self.delta_events = 0
         self.response: Object | None = None  # as last seen, for an ending of our own
         self.error: Object | None = None  # an upstream's own `error` event
         self._numbered_block = b""  # the last one with a sequence number
@@ -80,6 +80,10 @@ class Tap:
         ending = self._ending_in(block) if is_telling and self.reading.ending is None else None
         self._count(block)
         return ending
+
+    @property
+    def delta_events(self) -> int:
+        return self.reading.delta_events
 
     @property
     def next_sequence_number(self) -> int:
@@ -103,7 +107,7 @@ class Tap:
         if not events:
             return
         self.events += events
-        self.delta_events += len((CHAT_DELTA if self.is_chat else DELTA).findall(block))
+        self.reading.delta_events += len((CHAT_DELTA if self.is_chat else DELTA).findall(block))
         if b'"sequence_number"' in block:
             self._numbered_block, self._unnumbered_events = block, 0
         else:

@@ -52,7 +52,7 @@ def tool_calls_of(response: Object) -> dict[str, int]:
             calls[kind] = calls.get(kind, 0) + 1
             containers |= _containers_of(item)
     if containers:
-        calls[_container_kind(response)] = len(containers)
+        calls[container_kind(response.get("tools"))] = len(containers)
     reported = _reported_web_searches(response)
     if reported is not None:
         calls.pop(WEB_SEARCH, None)
@@ -165,9 +165,9 @@ def _containers_of(item: Object) -> set[object]:
     return {container if isinstance(container, str) else ""}
 
 
-def _container_kind(response: Object) -> str:
-    """By the memory that the response's tools name for their containers: the most, where they differ."""
-    places = [tool.get(key) for tool in _objects_in(response.get("tools")) for key in ("container", "environment")]
+def container_kind(tools: object) -> str:
+    """By the memory that these tools name for their containers: the most, where they differ."""
+    places = [tool.get(key) for tool in _objects_in(tools) for key in ("container", "environment")]
     limits = [place.get("memory_limit") for place in places if isinstance(place, dict)]
     dearest = [limit for limit in MEMORY_LIMITS if limit in limits]
     return f"{CONTAINER}_{dearest[-1]}" if dearest else CONTAINER

@@ -39,7 +39,7 @@ class Proxy:
         else:
             server, to_server = await asyncio.open_connection(host, int(port))
         try:
-            with contextlib.suppress(ConnectionError):
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
                 async with asyncio.TaskGroup() as both:
                     both.create_task(self._questions(reader, to_server))
                     both.create_task(self._answers(server, writer))

@@ -71,7 +71,7 @@ def _end(record_id, fields):
     end = {
         "id": str(record_id), "response_id": "", "served_model": "", "service_tier": "default",
         "upstream_request_id": "", "input_tokens": 0, "cached_tokens": 0, "cache_write_tokens": 0, "output_tokens": 0,
-        "reasoning_tokens": 0, "tool_calls": {}, "reported_usage": None, "cost_nano_usd": 0,
+        "reasoning_tokens": 0, "delta_events": 0, "tool_calls": {}, "reported_usage": None, "cost_nano_usd": 0,
         "lines": [], "flags": [], "first_byte_ms": 120, "latency_ms": 900,
     } | fields  # fmt: skip
     assert _call(WRITE, [json.dumps([end]), "[]"]) == [record_id]

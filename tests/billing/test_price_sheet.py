@@ -57,15 +57,14 @@ def bill(sheet, usage, served="", **calls):
 @given(sheets(), usages(), CALLS, st.sampled_from(ASKED), st.data())
 def test_no_request_within_the_bound_costs_more_than_it(sheet, usage, calls, asked, data):
     served = data.draw(st.sampled_from(sorted(MAY_BE_SERVED.get(asked, {*TIERS, "", "unheard of"}))))
-    tool_input = data.draw(st.integers(0, 50))
-    by_tools = min(usage.input, sum(calls.values()) * tool_input)
-    least = {"input_tokens": usage.input - by_tools, "output_tokens": usage.output}
-    bounds = {
-        name: size + data.draw(st.one_of(st.just(0), SMALL)) for name, size in least.items()
-    } | {"tool_input_tokens": tool_input, "service_tier": asked}  # fmt: skip
+    most = {
+        name: size + data.draw(st.one_of(st.just(0), SMALL))
+        for name, size in (("input_tokens", usage.input), ("output_tokens", usage.output))
+    } | {"tool_calls": sum(calls.values()), "service_tier": asked}  # fmt: skip
     spent = cost(sheet.lines(usage, service_tier=served, tool_calls=calls))
-    assert spent <= sheet.upper_bound(tool_calls=calls, **bounds)
-    assert spent <= sheet.upper_bound(tool_calls=sum(calls.values()), **bounds)
+    asked_for = {"code_interpreter_call" if kind == "container_call" else kind for kind in calls}
+    for kinds in (asked_for, {"any"}, {*asked_for, "unheard_of_call"}):
+        assert spent <= sheet.upper_bound(tool_kinds=kinds, **most)
 
 
 @given(PRICES, SMALL, SMALL)
@@ -84,17 +83,30 @@ def test_the_bound_is_that_of_the_tiers_which_asking_so_may_lead_to(asked, nano)
     assert sheet.upper_bound(input_tokens=1, output_tokens=0, service_tier=asked) == nano
 
 
+def test_the_bound_has_the_dearest_output_reasoning_or_not():
+    priority, thinking = TokenPrice(1000, 0, 0, 3000), TokenPrice(1000, 0, 0, 2000, reasoning=5000)
+    sheet = PriceSheet.of(TokenPrice(1000, 0, 0, 2000), [("priority", 0, priority), ("ultrafast", 0, thinking)])
+    for asked, nano in (("default", 2), ("priority", 3), ("auto", 5)):
+        assert sheet.upper_bound(input_tokens=0, output_tokens=10, service_tier=asked) == 10 * nano
+
+
 def test_the_bound_looks_only_at_brackets_in_reach():
     sheet = PriceSheet.of(flat(1000), [("default", 100, flat(5000))])
     assert sheet.upper_bound(input_tokens=100, output_tokens=0) == 100
     assert sheet.upper_bound(input_tokens=101, output_tokens=0) == 505
-    assert sheet.upper_bound(input_tokens=90, output_tokens=0, tool_calls=2, tool_input_tokens=10) == 110 * 5
 
 
-def test_the_bound_of_so_many_calls_is_that_of_the_dearest_tool():
-    sheet = PriceSheet.of(flat(0), (), {"web_search": 10_000, "container": 30_000})
-    assert sheet.upper_bound(input_tokens=0, output_tokens=0, tool_calls=2) == 60
-    assert sheet.upper_bound(input_tokens=0, output_tokens=0, tool_calls={"web_search_call": 2}) == 20
+@pytest.mark.parametrize(
+    ("kinds", "nano"),
+    [
+        ({"web_search_call"}, 10), ({"web_search_call", "code_interpreter_call"}, 30), ({"shell_call"}, 33), (set(), 0),
+        ({"code_interpreter_call", "container_4g"}, 120), ({"function_call"}, 0), ({"any"}, 123),
+    ],
+)  # fmt: skip
+def test_the_bound_of_a_call_is_that_of_the_dearest_tool_with_its_container(kinds, nano):
+    tools = {"web_search": 10_000, "container": 30_000, "container_4g": 120_000, "shell": 3_000}
+    sheet = PriceSheet.of(flat(0), (), tools)
+    assert sheet.upper_bound(input_tokens=0, output_tokens=0, tool_calls=2, tool_kinds=kinds) == 2 * nano
 
 
 @pytest.mark.parametrize(("read", "pico"), [(0, 1), (1, 1), (100, 1), (101, 2), (200, 2), (201, 3)])
@@ -124,9 +136,19 @@ def test_a_tier_without_a_long_bracket_keeps_its_price():
     assert bill(sheet, TokenUsage(input=101), "priority")[0].price_pico_usd == 5
 
 
+def test_a_tier_for_long_requests_alone_leaves_the_others_to_the_default_one():
+    sheet = PriceSheet.of(flat(1), [("default", 100, flat(2)), ("priority", 200, flat(5))])
+    found = [bill(sheet, TokenUsage(input=read), "priority")[0] for read in (100, 101, 200, 201)]
+    assert [(line.tier, line.price_pico_usd) for line in found] == [
+        ("default", 1), ("default", 2), ("default", 2), ("priority", 5),
+    ]  # fmt: skip
+
+
 def test_calls_are_billed_by_the_tools_name():
-    sheet = PriceSheet.of(flat(0), (), {"web_search": 10**10, "container_4g": 12 * 10**10})
-    lines = bill(sheet, TokenUsage(), web_search_call=3, container_4g=1, file_search_call=2, code_interpreter_call=4)
+    sheet = PriceSheet.of(flat(0), (), {"web_search": 10**10, "container_4g": 12 * 10**10, "mcp": 1})
+    lines = bill(
+        sheet, TokenUsage(), web_search_call=3, container_4g=1, file_search_call=2, code_interpreter_call=4, mcp_call=0
+    )
     assert [(line.kind, line.quantity, line.amount_pico_usd) for line in lines] == [
         ("container_4g", 1, 12 * 10**10), ("web_search", 3, 3 * 10**10),
     ]  # fmt: skip

@@ -26,12 +26,6 @@ def globex(db):
     return issued_key("globex")[0]
 
 
-@pytest.fixture
-def committed_key(committed):
-    """A key that other connections see."""
-    return issued_key(f"acme {uuid.uuid4()}")[0]
-
-
 def test_usage_stays_the_same_while_records_are_posted_one_by_one(key):
     for model in ("gpt-5", "gpt-5", "o3-pro"):
         settled_record(key, TokenUsage(input=1001, cached=300, cache_write=50, output=77, reasoning=40), model=model)
@@ -167,10 +161,23 @@ def test_recent_requests_are_the_newest_of_any_state(key):
     assert len(recent_requests(limit=2)) == 2
 
 
+def test_a_request_that_ends_while_recent_requests_are_read_is_there_once(key):
+    record_id = held_record(key)
+
+    def end_after_the_look_at_open_ones(execute, sql, parameters, many, context):
+        result = execute(sql, parameters, many, context)
+        if sql.startswith("SELECT") and '"billing_hold"' in sql:
+            settle(record_id, TokenUsage(input=1))
+        return result
+
+    with connection.execute_wrapper(end_after_the_look_at_open_ones):
+        assert [(request.id, request.state) for request in recent_requests()] == [(record_id, "settled")]
+
+
 def test_recent_requests_are_read_with_all_they_name_at_once(key, django_assert_num_queries):
     settled_record(key)
     settled_record(key)
-    with django_assert_num_queries(1):
+    with django_assert_num_queries(2):
         names = {(r.organization.name, r.project.name, r.api_key.hint) for r in recent_requests()}
     assert names == {("acme", "website", key.hint)}
 
@@ -211,7 +218,7 @@ def test_a_receipt_says_what_became_of_a_request_and_how_its_cost_came_about(key
             {"kind": "cache_write", "quantity": 1, "price_pico_usd": 1_250_001, "amount_pico_usd": 1_250_001},
             {"kind": "output", "quantity": 50, "price_pico_usd": 10_000_000, "amount_pico_usd": 500_000_000},
         ],
-        "first_byte_ms": 120, "latency_ms": 900, "flags": ["above_context_window"],
+        "first_byte_ms": 120, "latency_ms": 900, "flags": ["above_context_window"], "adjustment": None,
     }  # fmt: skip
 
 

@@ -38,3 +38,13 @@ def test_ids_and_times_follow_the_databases_clock():
         assert abs(moment - datetime.now(UTC) - timedelta(hours=1)) < timedelta(seconds=5)
     ids.learn(time.time())
     assert abs(ids.now() - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+def test_a_clock_that_is_set_anew_moves_nothing(monkeypatch):
+    true = time.time
+    ids = RequestIds()
+    ids.learn(true())
+    monkeypatch.setattr(time, "time", lambda: true() - 3600)
+    made = datetime.fromtimestamp((ids.new().int >> 80) / 1000, UTC)
+    for moment in (made, ids.now()):
+        assert abs(moment.timestamp() - true()) < 5

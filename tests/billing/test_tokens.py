@@ -1,6 +1,6 @@
 import pytest
 
-from billing.estimation import estimated_usage
+from billing.estimation import UNKNOWN, Ratio
 from billing.tokens import MOST_TOKENS, AbsurdUsage, TokenUsage
 
 KINDS = ["input", "cached", "cache_write", "output", "reasoning"]
@@ -25,4 +25,9 @@ def test_the_total_counts_nothing_twice():
 
 @pytest.mark.parametrize(("size", "tokens"), [(0, 0), (1, 1), (4, 1), (5, 2), (4000, 1000)])
 def test_an_estimate_is_four_bytes_a_token_and_a_token_a_delta(size, tokens):
-    assert estimated_usage(request_bytes=size, delta_events=9) == TokenUsage(input=tokens, output=9)
+    assert UNKNOWN.usage(request_bytes=size, delta_events=9) == TokenUsage(input=tokens, output=9)
+
+
+def test_an_estimate_goes_by_what_the_model_reported():
+    ratio = Ratio(request_bytes=9_000, input_tokens=3_000, delta_events=100, output_tokens=250)
+    assert ratio.usage(request_bytes=30, delta_events=3) == TokenUsage(input=10, output=8)

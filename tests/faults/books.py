@@ -31,7 +31,7 @@ class UpstreamsLog:
 
     def __init__(self, upstream):
         self._upstream = upstream
-        self._after = max((entry["number"] for entry in upstream.entries), default=0)
+        self._after = max((entry["number"] for entry in upstream.lines()), default=0)
 
     def requests(self):
         """request id -> the log's line on how it ended, once all have ended."""
@@ -39,7 +39,7 @@ class UpstreamsLog:
         return self._lines()
 
     def _lines(self):
-        entries = [entry for entry in self._upstream.entries if entry["number"] > self._after]
+        entries = [entry for entry in self._upstream.lines() if entry["number"] > self._after]
         ended = {entry["number"]: entry for entry in entries if entry["kind"] == "ended"}
         asked = [entry for entry in entries if entry["kind"] == "arrived" and entry["method"] == "POST"]
         ids = Counter(entry["client_request_id"] for entry in asked)

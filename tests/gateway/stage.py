@@ -168,7 +168,7 @@ class Stage:
     async def play(self, client, hold=None):
         hold = hold or self.books.hold()
         await self.meter.hold(hold)
-        outcome = Outcome(Admitted(hold, PRICE, request_bytes=400), self.meter, time.monotonic())
+        outcome = Outcome(Admitted(hold, PRICE), self.meter, time.monotonic())
         call = Call(path="/responses", body=b"{}", request_id=hold.id, stream=True)
         relay = Relay(outcome, self.drains, MAX_BYTES)
         await relay.run(lambda: start(self._transport, self._route, call), client)

@@ -184,8 +184,9 @@ def test_two_prices_of_a_model_from_the_same_moment_are_refused(admin_client, db
 
 def test_a_price_is_entered_with_its_tiers_and_tools_and_shown_with_them(admin_client, db):
     set_price(
-        admin_client, [FLEX | {"input": "0.625", "reasoning": "11"}, LONG | {"input": "2.5"}],
-        [{"tool": "web_search", "usd": "10"}, {"tool": "container", "usd": "30"}], reasoning="12",
+        admin_client,
+        [FLEX | {"service_tier": " Flex", "input": "0.625", "reasoning": "11"}, LONG | {"input": "2.5"}],
+        [{"tool": "web_search_call", "usd": "10"}, {"tool": "container", "usd": "30"}], reasoning="12",
     )  # fmt: skip
 
     price = Price.objects.get(model="mine-*")

@@ -209,7 +209,7 @@ WHOLE = (
     "set_price", "--model", "gpt-6", "--input", "2", "--cached-input", "0.2", "--output", "10", "--reasoning", "12",
     "--above", "272000", "input=4", "output=15", "--tier", "flex", "input=1", "cached-input=0.1", "output=5",
     "--tier", "flex", "above=272000", "input=2", "output=7.5", "--tool", "web_search=10/1k",
-    "--tool", "container=0.03/call",
+    "--tool", "container=0.03/call", "--tool", "file_search_call=2.5/1k",
 )  # fmt: skip
 
 
@@ -222,10 +222,12 @@ def test_a_price_has_tiers_long_contexts_and_tools():
             ("flex", 0, TokenPrice(1_000_000, 100_000, 1_000_000, 5_000_000)),
             ("flex", 272_000, TokenPrice(2_000_000, 2_000_000, 2_000_000, 7_500_000)),
         ],
-        {"web_search": 10**10, "container": 3 * 10**10},
+        {"web_search": 10**10, "container": 3 * 10**10, "file_search": 2_500_000_000},
     )
     assert answer["reasoning_pico_usd"] == 12_000_000
-    assert answer["tools_pico_usd"] == {"web_search": 10**10, "container": 3 * 10**10}
+    assert answer["tools_pico_usd"] == {
+        "web_search": 10**10, "container": 3 * 10**10, "file_search": 2_500_000_000,
+    }  # fmt: skip
     assert {(row["service_tier"], row["above_input_tokens"], row["input_pico_usd"]) for row in answer["variants"]} == {
         ("default", 272_000, 4_000_000), ("flex", 0, 1_000_000), ("flex", 272_000, 2_000_000),
     }  # fmt: skip
@@ -374,15 +376,17 @@ def test_a_pending_receipt_is_shown_and_is_no_success():
 @pytest.mark.parametrize("is_held_before", [True, False])
 def test_a_receipt_waits_until_the_request_has_ended(is_held_before):
     key, record_id, looks = issued_key("acme")[0], request_id(), []
+    looked_at = '"billing_hold"' if is_held_before else '"billing_usagerecord"'
     if is_held_before:
         held_record(key, record_id=record_id)
 
     def end_after_the_first_look(execute, sql, parameters, many, context):
         result = execute(sql, parameters, many, context)
-        if sql.startswith("SELECT") and '"billing_usagerecord"' in sql:
+        if sql.startswith("SELECT") and looked_at in sql:
             looks.append(sql)
             if len(looks) == 1:
-                held_record(key, record_id=record_id)
+                if not is_held_before:
+                    held_record(key, record_id=record_id)
                 settle(record_id, TokenUsage(input=1))
         return result
 

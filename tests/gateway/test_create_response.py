@@ -2,11 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from fractions import Fraction
 
 import pytest
+from django.utils import timezone
 
+from billing.models import Price
+from billing.pricing import PriceSheet, TokenPrice
 from billing.tokens import TokenUsage
-from tests.tenants import expected_cost
+from tests.tenants import PRICE, expected_cost, until
 
 STREAMS = [
     "sim-ok", "sim-reasoning", "sim-tool-2", "sim-search", "sim-big-300", "sim-paced-30-1", "sim-keepalive",
@@ -48,6 +54,78 @@ def test_a_stream_is_relayed_byte_for_byte_and_billed(acme, upstream, model):
     assert record.input_tokens == int(reported["input_tokens"])
     assert record.output_tokens == int(reported["output_tokens"])
     assert record.cost_nano_usd == expected_cost(usage_of(record)) > 0
+
+
+@pytest.fixture
+def _tiered(catalog, committed):
+    """A sheet for the models that begin so: the default tier's price, half of it, twice it, and searches."""
+    half, twice = (
+        TokenPrice(*(int(pico * factor) for pico in (PRICE.input, PRICE.cached_input, PRICE.cache_write, PRICE.output)))
+        for factor in (Fraction(1, 2), 2)
+    )
+    sheet = PriceSheet.of(
+        PRICE, [("flex", 0, half), ("priority", 0, twice), ("default", 9000, twice)], {"web_search": 10**10}
+    )
+    for model in ("sim-search*", "sim-tier-*"):
+        Price.objects.enter(model, datetime(2026, 1, 1, tzinfo=UTC), sheet)
+    yield
+    Price.objects.filter(model__in=["sim-search*", "sim-tier-*"]).delete()
+
+
+@pytest.mark.usefixtures("_tiered")
+@pytest.mark.parametrize(
+    ("model", "asked", "factor", "flags"),
+    [
+        ("sim-tier-flex.usage-1000-0-0-1000-0", "auto", Fraction(1, 2), []),
+        ("sim-tier-default.usage-1000-0-0-1000-0", "priority", 1, []),
+        ("sim-tier-priority.usage-9001-0-0-1000-0", "priority", 2, []),
+        ("sim-tier-default.usage-9001-0-0-1000-0", "flex", 2, []),
+        ("sim-tier-scale.usage-1000-0-0-1000-0", "scale", 1, ["tier_unpriced"]),
+    ],
+)
+def test_what_is_billed_is_the_tier_served(acme, model, asked, factor, flags):
+    record = acme.record(acme.ask(model, service_tier=asked).headers["x-request-id"])
+    assert record.cost_nano_usd == expected_cost(usage_of(record)) * factor
+    assert (record.asked_service_tier, record.flags) == (asked, flags)
+    assert record.hold_nano_usd > 0
+
+
+@pytest.mark.usefixtures("_tiered")
+def test_what_is_held_is_the_dearest_tier_that_asking_so_may_lead_to(acme):
+    model = "sim-tier-default.usage-10-0-0-10-0"
+    default, flex, priority, auto = (
+        acme.record(acme.ask(model, service_tier=tier).headers["x-request-id"]).hold_nano_usd
+        for tier in ("default", "flex", "priority", "auto")
+    )
+    assert default == pytest.approx(flex, rel=0.01)
+    assert priority == pytest.approx(2 * default, rel=0.01)
+    assert auto == pytest.approx(priority, rel=0.01)
+
+
+@pytest.mark.usefixtures("_tiered")
+def test_a_price_entered_amid_a_stream_holds_from_the_next_request_on(acme, upstream):
+    dearer = replace(PRICE, output=3 * PRICE.output)
+
+    def is_dearer():
+        record = acme.record(acme.ask("sim-tier-default").headers["x-request-id"])
+        return record.cost_nano_usd == expected_cost(usage_of(record), dearer)
+
+    with acme.stream("sim-tier-default.hold-0-5") as response:
+        Price.objects.enter("sim-tier-*", timezone.now(), PriceSheet(dearer))
+        until(is_dearer)
+        upstream.release(response.headers["x-request-id"])
+        response.read()
+    record = acme.record(response.headers["x-request-id"])
+    assert record.price_id == Price.objects.filter(model="sim-tier-*").earliest("effective_from").id
+    assert record.cost_nano_usd == expected_cost(usage_of(record)) > 0
+
+
+@pytest.mark.usefixtures("_tiered")
+def test_searches_are_billed_by_the_call(acme):
+    record = acme.record(acme.ask("sim-search-3").headers["x-request-id"])
+    assert record.input_tokens > 9000
+    assert record.cost_nano_usd == 2 * expected_cost(usage_of(record)) + 3 * 10**7
+    assert [line["kind"] for line in record.lines] == ["input", "output", "web_search"]
 
 
 def test_the_record_is_settled_before_the_ending_reaches_the_client(acme):

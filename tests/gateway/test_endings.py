@@ -28,7 +28,7 @@ def _decoded(data):
 
 
 def last_record(tenant):
-    return until(lambda: UsageRecord.objects.filter(organization=tenant.organization).exclude(state="pending").last())
+    return until(lambda: UsageRecord.objects.filter(organization=tenant.organization).last())
 
 
 # Model, and the status, type and code that the tenant gets.

@@ -6,12 +6,10 @@ import time
 
 import pytest
 
-from billing.metering import Meter
 from gateway.upstream import relay as relay_module
 from gateway.upstream.failures import Broken, Failing, UpstreamFailed
 from gateway.upstream.relay import Drains
-from tests import plane_database
-from tests.billing.books import Books, until
+from tests.billing.books import idle, until
 from tests.gateway.stage import (
     MAX_BYTES,
     Listener,
@@ -31,26 +29,7 @@ EXACT = 100 * 1_000 + 10 * 10_000  # nano-USD of what `completed` reports
 DONE = b"data: [DONE]\n\n"
 
 
-@pytest.fixture
-def books(plane):
-    books = Books(plane_database.url())
-    yield books
-    books.execute("DELETE FROM billing_usagerecord WHERE organization_id = %s", books.hold().organization_id)
-    books.close()
-
-
-@pytest.fixture
-async def meter(books):
-    meter = Meter(books.url, hold_seconds=5, settle_seconds=5)
-    meter.start()
-    yield meter
-    await meter.close(10)
-
-
-@pytest.fixture(autouse=True)
-def quiet_loop(caplog):
-    yield
-    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+pytestmark = pytest.mark.usefixtures("quiet_loop")
 
 
 @pytest.fixture
@@ -65,7 +44,7 @@ async def relayed(meter, books):
             finally:
                 await stage.close()
                 assert stage.drains.running == 0
-                await asyncio.wait_for(meter._idle.wait(), 5)
+                await idle(meter)
                 play.record = books.record(hold)
         return play.record
 
@@ -271,7 +250,7 @@ async def test_whatever_is_cancelled_wherever_nothing_stays_held(meter, books, c
             hold, client, asked = books.hold(), Listener(leaves_after=None if client_stays else 2), len(upstream.asked)
             task = asyncio.create_task(cancelled_at(number, stage.play(client, hold)))
             await asyncio.wait([task])
-            await asyncio.wait_for(meter._idle.wait(), 5)
+            await idle(meter)
             record = books.record(hold)
             if completed() in client.pieces:
                 assert ends(record)[::2] == ("settled", EXACT)
@@ -300,7 +279,7 @@ async def test_an_ending_that_was_read_counts_though_the_server_stops(meter, boo
         await client.waits.wait()
         task.cancel()
         await asyncio.wait([task])
-        await asyncio.wait_for(meter._idle.wait(), 5)
+        await idle(meter)
         await stage.close()
     assert client.received == created()
     assert ends(books.record(hold)) == ("settled", "reported", EXACT)
@@ -315,7 +294,7 @@ async def test_a_stream_that_the_server_stops_ends_visibly(meter, books):
         await until(lambda: len(client.pieces) >= 2)
         task.cancel()
         await asyncio.wait([task])
-        await asyncio.wait_for(meter._idle.wait(), 5)
+        await idle(meter)
         await asyncio.wait_for(upstream.finished.wait(), 5)  # it was told to stop
         await stage.close()
     assert b"server_shutdown" in client.received
@@ -334,7 +313,7 @@ async def test_a_fault_of_ours_in_the_middle_ends_the_record(meter, books, monke
         stage, hold = Stage(meter, books, upstream), books.hold()
         with pytest.raises(ZeroDivisionError):
             await stage.play(client, hold)
-        await asyncio.wait_for(meter._idle.wait(), 5)
+        await idle(meter)
         await stage.close()
     assert books.record(hold)["state"] == "settled"
 

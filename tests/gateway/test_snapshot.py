@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
+from django.db import connection
 from psycopg_pool import AsyncConnectionPool
 
 from accounts import keys
 from accounts.models import APIKey
+from billing import quotas
 from billing.request_ids import RequestIds
 from gateway import snapshot
 from gateway.key_use import KeyUse
@@ -72,6 +74,47 @@ async def test_a_key_is_read_once_and_known_from_then_on(snapshots, tenant, coun
         facts = await snapshots.key(tenant.secret)
     assert (facts.id, facts.organization_id) == (tenant.key.id, tenant.organization.id)
     assert len(counted) == 1
+
+
+async def in_thread(change, *arguments, **fields):
+    """Through Django, which is synchronous; the thread's connection ends with it."""
+
+    def run():
+        try:
+            return change(*arguments, **fields)
+        finally:
+            connection.close()
+
+    return await asyncio.to_thread(run)
+
+
+@pytest.mark.parametrize("level", ["organization", "project", "key"])
+async def test_hard_quotas_in_cost_and_tokens_are_known_while_they_are_in_force(snapshots, tenant, level):
+    scope = getattr(tenant, level)
+
+    def knows(*metrics):
+        async def does():
+            return (await snapshots.key(tenant.secret)).hard_metrics == frozenset(metrics)
+
+        return until(does)
+
+    await knows()
+    tokens = await in_thread(quotas.set_quota, scope, "tokens", "day", 100)
+    await knows("tokens")
+    await in_thread(quotas.set_quota, scope, "cost", "month", 100)
+    await in_thread(quotas.set_quota, scope, "requests", "month", 100)
+    await knows("cost", "tokens")
+    await in_thread(quotas.retire, tokens)
+    await knows("cost")
+    await in_thread(quotas.set_quota, scope, "cost", "month", 100, is_hard=False)
+    await knows()
+
+
+async def test_quotas_of_others_are_not_of_this_key(snapshots, tenant, committed):
+    other = await in_thread(Tenant.make, "globex", "http://nowhere")
+    await in_thread(quotas.set_quota, other.organization, "cost", "day", 100)
+    assert (await snapshots.key(tenant.secret)).hard_metrics == frozenset()
+    assert (await snapshots.key(other.secret)).hard_metrics == {"cost"}
 
 
 async def test_those_who_ask_at_once_ask_together_and_the_first_may_leave(snapshots, tenant, counted):

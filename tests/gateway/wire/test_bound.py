@@ -174,6 +174,10 @@ def test_a_tool_that_runs_upstream_counts_as_often_as_it_may_be_called():
         ({"type": "tool_search"}, {"tool_search_call"}), ({"type": "shell"}, {"shell_call"}),
         ({"type": "shell", "environment": {"type": "local"}}, set()), ({"type": "web_search"}, {"web_search_call"}),
         ({"type": "shell", "environment": {"type": "container_auto"}}, {"shell_call"}),
+        (
+            {"type": "code_interpreter", "container": {"type": "auto", "memory_limit": "16g"}},
+            {"code_interpreter_call", "container_16g"},
+        ),
         ({"type": "file_search"}, {"file_search_call"}), ({"type": "image_generation"}, {"image_generation_call"}),
         ({"type": "mcp"}, {"mcp_call"}), ({"type": "brought_next_month"}, {"brought_next_month_call"}),
     ],
