@@ -6,11 +6,12 @@ import time
 import uuid
 from contextlib import asynccontextmanager
 
+import msgspec
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from billing.batch import Batch
-from billing.lane import END_EXACTLY, HOLD_EXACTLY, WRITE
+from billing.lane import END_EXACTLY, HOLD_EXACTLY, MARK, WRITE
 from billing.metering import Meter
 from billing.record import Hold, Settlement
 from billing.refusals import outcomes_of
@@ -126,6 +127,10 @@ class Books:
     def write(self, holds, ends=()):
         """As another process does it."""
         self.connection.execute(*batch_of(holds, ends))
+
+    def mark(self, *marks):
+        """Progress of open requests, as their process notes it in the database."""
+        self.execute(MARK, msgspec.json.encode(marks).decode())
 
     def record(self, hold):
         """Its row, None where there is none."""

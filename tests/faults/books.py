@@ -9,6 +9,7 @@ from django.db.models import Sum
 
 from billing.ledger import post_settled
 from billing.models import Adjustment, Hold, LedgerEntry, Quota, QuotaWindow, UsageRecord, UsageRollup
+from billing.reconcile import reconcile
 from tests.tenants import Tenant, until
 
 TRUE_SOURCES = {"reported", "drained", "recovered"}
@@ -74,7 +75,7 @@ def assert_one_record_each(records, asked, told):
 
 
 def assert_books_balance(tenant):
-    """Nothing is held; windows, rollups and ledger say what the records and their adjustments say."""
+    """Nothing is held; windows, rollups and ledger say what the records and their adjustments say; no breach is found."""
     owned = {"organization": tenant.organization}
     records, adjustments = UsageRecord.objects.filter(**owned), Adjustment.objects.filter(**owned)
     assert not Hold.objects.filter(**owned).exists()
@@ -91,6 +92,16 @@ def assert_books_balance(tenant):
     accounts = {account: _sum(LedgerEntry, "amount_nano_usd", owned | {"account": account})
                 for account in ("organization", "revenue")}  # fmt: skip
     assert accounts == {"organization": -charged, "revenue": charged}
+
+    assert not _breaches(owned)
+
+
+def _breaches(owned):
+    """What the reconciler finds wrong with requests, windows and quotas of this tenant."""
+    ours = {str(record.id) for record in UsageRecord.objects.filter(**owned)}
+    for quota in Quota.objects.filter(**owned).prefetch_related("windows"):
+        ours |= {str(quota.id), *(str(window.id) for window in quota.windows.all())}
+    return [(check.name, breach) for check in reconcile() for breach in check.breaches if breach.id in ours]
 
 
 def _posted(record, window_id):
