@@ -16,11 +16,11 @@ class Ratio:
     delta_events: int = 1
     output_tokens: int = 1
 
-    def usage(self, *, request_bytes: int, delta_events: int) -> TokenUsage:
-        """Input by the size of the body, output by the deltas seen, both rounded up."""
+    def usage(self, *, request_bytes: int, delta_events: int, most: int = MOST_TOKENS) -> TokenUsage:
+        """Input by the size of the body, output by the deltas seen, both rounded up; in all at `most` so many."""
+        tokens = min(most, -(-request_bytes * self.input_tokens // self.request_bytes))
         return TokenUsage(
-            input=min(MOST_TOKENS, -(-request_bytes * self.input_tokens // self.request_bytes)),
-            output=min(MOST_TOKENS, -(-delta_events * self.output_tokens // self.delta_events)),
+            input=tokens, output=min(most - tokens, -(-delta_events * self.output_tokens // self.delta_events))
         )
 
 

@@ -21,14 +21,15 @@ from billing.pricing import PriceSheet, cost
 from billing.record import Opened, Seen, Settlement, kept_lines, token_columns, void
 from billing.spool.abandoned import Abandoned, abandoned, take
 from billing.spool.format import Entry, Kind
-from billing.tokens import TokenUsage
+from billing.tokens import MOST_TOKENS, TokenUsage
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 64
 SOURCES = {"reported": "recovered", "drained": "recovered"}
 ORPHANS = """
-SELECT id, model, upstream_id, response_id, price_id, request_bytes, progress FROM billing_hold WHERE process_id = %s
+SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress
+FROM billing_hold WHERE process_id = %s
 """
 STOPPED = "UPDATE billing_process SET stopped_at = coalesce(stopped_at, now()) WHERE id = %s"
 
@@ -43,6 +44,7 @@ class Orphan:
     response_id: str
     price_id: UUID | None
     request_bytes: int
+    hold_tokens: int = MOST_TOKENS
     seen: Seen | None = None
 
 
@@ -62,9 +64,9 @@ BasisOf = Callable[[Orphan], Awaitable[Basis]]
 
 def orphan_of(row: tuple[Any, ...]) -> Orphan:
     """From a row with these columns, in this order."""
-    record_id, model, upstream_id, response_id, price_id, request_bytes, progress = row
+    record_id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress = row
     seen = msgspec.convert(progress, Seen) if progress is not None else None
-    return Orphan(record_id, model, upstream_id, response_id, price_id, request_bytes, seen)
+    return Orphan(record_id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, seen)
 
 
 def final_of(entries: list[Entry]) -> Settlement | None:
@@ -93,7 +95,9 @@ def by_estimate(orphan: Orphan, basis: Basis, flag: str) -> Settlement:
     seen = orphan.seen or Seen()
     usage = TokenUsage()
     if has_begun:
-        usage = basis.ratio.usage(request_bytes=orphan.request_bytes, delta_events=seen.delta_events)
+        usage = basis.ratio.usage(
+            request_bytes=orphan.request_bytes, delta_events=seen.delta_events, most=orphan.hold_tokens
+        )
     lines = basis.sheet.lines(usage, service_tier="", tool_calls={}) if basis.sheet else ()
     end = Settlement(
         id=orphan.id,

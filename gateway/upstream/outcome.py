@@ -127,8 +127,10 @@ class Outcome:
     def _estimated(self, reading: Reading, flag: str) -> Settlement:
         usage = reading.usage  # chat chunks may report as they go
         if usage is None:
-            request_bytes = self._admitted.hold.request_bytes
-            usage = self._admitted.ratio.usage(request_bytes=request_bytes, delta_events=reading.delta_events)
+            hold = self._admitted.hold
+            usage = self._admitted.ratio.usage(
+                request_bytes=hold.request_bytes, delta_events=reading.delta_events, most=hold.hold_tokens
+            )
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:

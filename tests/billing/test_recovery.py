@@ -16,11 +16,12 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from billing import faults
+from billing.estimation import UNKNOWN
 from billing.metering import Meter
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, cost, price_lines
 from billing.record import Opened, Seen, Settlement, void
-from billing.recovery import Orphan, Replay, by_estimate, final_of, with_entries
+from billing.recovery import Basis, Orphan, Replay, by_estimate, final_of, with_entries
 from billing.spool.abandoned import take
 from billing.spool.format import Entry, Kind
 from billing.spool.writer import Spool
@@ -54,8 +55,8 @@ def entries_of(*kinds_and_payloads):
 
 
 def orphan(**fields):
-    return Orphan(**({"id": RECORD_ID, "upstream_id": UPSTREAM_ID, "response_id": "", "price_id": None,
-                      "request_bytes": 41} | fields))  # fmt: skip
+    return Orphan(**({"id": RECORD_ID, "model": "gpt-5", "upstream_id": UPSTREAM_ID, "response_id": "",
+                      "price_id": None, "request_bytes": 41} | fields))  # fmt: skip
 
 
 def an_end(source, **fields):
@@ -101,7 +102,7 @@ ESTIMATES = [
 @pytest.mark.parametrize(("known", "tokens", "flags"), ESTIMATES)
 @pytest.mark.parametrize("sheet", [SHEET, None])
 def test_an_estimate_is_of_what_was_seen_and_flagged(known, tokens, flags, sheet):
-    end = by_estimate(orphan(**known), sheet, "died")
+    end = by_estimate(orphan(**known), Basis(sheet, UNKNOWN), "died")
     assert (end.state, end.usage_source, end.status) == ("settled", "estimated", None)
     assert (end.input_tokens, end.output_tokens) == tokens
     assert end.flags == flags
@@ -197,7 +198,7 @@ class Host:
             return self._catalog
 
         lookup = Lookup(self._transport, catalog)
-        return Replay(self.folder, pool, meter.recover, lookup.truth, lookup.sheet_of)
+        return Replay(self.folder, pool, meter.recover, lookup.truth, lookup.basis_of)
 
 
 @pytest.fixture

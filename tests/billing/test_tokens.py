@@ -31,3 +31,5 @@ def test_an_estimate_is_four_bytes_a_token_and_a_token_a_delta(size, tokens):
 def test_an_estimate_goes_by_what_the_model_reported():
     ratio = Ratio(request_bytes=9_000, input_tokens=3_000, delta_events=100, output_tokens=250)
     assert ratio.usage(request_bytes=30, delta_events=3) == TokenUsage(input=10, output=8)
+    assert ratio.usage(request_bytes=30, delta_events=3, most=12) == TokenUsage(input=10, output=2)
+    assert ratio.usage(request_bytes=30, delta_events=3, most=9) == TokenUsage(input=9)
