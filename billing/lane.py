@@ -22,7 +22,7 @@ import psycopg
 
 from billing import faults
 from billing.batch import Batch, Waiter
-from billing.record import Hold, Progress, Settlement, refused, void
+from billing.record import Hold, Progress, Settlement, bare, refused, void
 from billing.refusals import BillingUnavailable, HoldOutcome, outcomes_of
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ PLANS = {
     "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
     "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
 }  # fmt: skip
-OPTIONS = " ".join(f"-c {name}={value}" for name, value in PLANS.items())
+# A call that was given up here must not wait for locks there for long.
+OPTIONS = "-c statement_timeout=4500 " + " ".join(f"-c {name}={value}" for name, value in PLANS.items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
@@ -47,6 +48,10 @@ UNSAYABLE = (ValueError, TypeError, OverflowError)  # what JSON cannot say, such
 # Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
 REFUSALS = ("22", "23", "54")
 GAVE_UP = ("TG001", "23505")
+# What passes by itself: the way to the database, its resources, its operators, other transactions.
+PASSING = ("08", "25", "40", "53", "57", "58")
+MOST_ATTEMPTS = 10  # at anything else, before its batch is taken apart
+PARKED_SECONDS = 5.0
 
 
 class _GaveUp(Exception):
@@ -55,6 +60,10 @@ class _GaveUp(Exception):
 
 class _Refused(Exception):
     """Some item is wrong in itself."""
+
+
+class _Stuck(_Refused):
+    """The database is well and will not take some item, nobody knows why."""
 
 
 class Lane:
@@ -229,14 +238,22 @@ class Lane:
             if not waiter.done():
                 waiter.set_exception(BillingUnavailable("The record was refused."))
         for settlement, waiter in batch.settlements.values():
-            logger.error("metering: the end of record %s is refused: %s", settlement.id, error)
-            if settlement != refused(settlement.id):
-                self._gathered.settlements[settlement.id] = (refused(settlement.id), waiter)
+            logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, settlement)
+            less = settlement if isinstance(error, _Stuck) else _less(settlement)
+            if less != settlement:
+                self._end_again(less, waiter)
+            else:  # it stays in the spool meanwhile
+                asyncio.get_running_loop().call_later(PARKED_SECONDS, self._end_again, less, waiter)
+
+    def _end_again(self, settlement: Settlement, waiter: Waiter) -> None:
+        self._gathered.settlements.setdefault(settlement.id, (settlement, waiter))
+        self._wake()
 
     # Calls --------------------------------------------------------------------------------------------------------
 
     async def _call(self, statement: str, parameters: list[str]) -> Any:
         """What the database answered, however often it takes. _GaveUp and _Refused are answers too."""
+        attempts = 0
         while True:
             await self._connect()
             try:
@@ -249,6 +266,9 @@ class Lane:
                     raise _GaveUp from None
                 if _is_refusal(error, state):
                     raise _Refused(type(error).__name__) from error
+                attempts += bool(state) and not state.startswith(PASSING)
+                if attempts >= MOST_ATTEMPTS:
+                    raise _Stuck(type(error).__name__) from error
                 logger.warning("metering: the database did not carry a batch out (%s)", type(error).__name__)
                 if not state.startswith("40"):  # rolled back for another's sake: the connection is well
                     await self._drop_connection()
@@ -289,6 +309,12 @@ class Lane:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close()
+
+
+def _less(settlement: Settlement) -> Settlement:
+    """What may be taken of a refused end: its figures, and if these are refused too, that there was one."""
+    figures = bare(settlement)
+    return refused(settlement.id) if settlement == figures else figures
 
 
 def _is_refusal(error: Exception, state: str) -> bool:

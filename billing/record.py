@@ -120,6 +120,26 @@ def void(record_id: UUID, status: int | None, flags: tuple[str, ...] = ()) -> Se
     return Settlement(id=record_id, state="void", usage_source="none", status=status, flags=flags)
 
 
+def bare(end: Settlement) -> Settlement:
+    """The figures of an end that the database will not take, without the texts that may be to blame."""
+    return Settlement(
+        id=end.id,
+        state=end.state,
+        usage_source=end.usage_source,
+        status=end.status,
+        input_tokens=end.input_tokens,
+        cached_tokens=end.cached_tokens,
+        cache_write_tokens=end.cache_write_tokens,
+        output_tokens=end.output_tokens,
+        reasoning_tokens=end.reasoning_tokens,
+        cost_nano_usd=end.cost_nano_usd,
+        lines=end.lines,
+        flags=("refused",),
+        first_byte_ms=end.first_byte_ms,
+        latency_ms=end.latency_ms,
+    )
+
+
 def refused(record_id: UUID) -> Settlement:
     """All that is kept of an end that the database will not take: that there was one. For staff to look at."""
     return Settlement(id=record_id, state="settled", usage_source="estimated", status=None, flags=("refused",))

@@ -187,7 +187,7 @@ async def outage_under_load(load, seconds, take_away, bring_back, is_settled):
 
 def assert_answers(load, outage, simulator, most_seconds):
     """Whole answers, byte for byte as they were sent, or the one refusal; and that one alone while it was away."""
-    lines = {line["client_request_id"]: line for line in simulator.lines() if line["kind"] == "ended"}
+    lines = {line["client_request_id"]: line for line in simulator.responses()}
     for asked in load.asked:
         answer = asked.answer
         assert answer.status in {200, 503}, (answer, asked.body)
@@ -214,7 +214,7 @@ def assert_answers(load, outage, simulator, most_seconds):
 
 def assert_books(books, simulator, load, tenant, quotas, *, source="reported"):
     """Each request of the simulator's log has one record with its usage; what else there is never went upstream."""
-    lines = [line for line in simulator.lines() if line["kind"] == "ended"]
+    lines = simulator.responses()
     used = {line["client_request_id"]: line["usage"] for line in lines}
     assert len(used) == len(lines)
     records = books.rows("SELECT * FROM billing_usagerecord WHERE organization_id = %s", tenant.organization.id)

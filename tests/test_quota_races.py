@@ -155,7 +155,7 @@ def assert_books(tenant, upstream, crowd, quotas):
     admitted = {answer.request_id for answer in crowd.admitted}
     records = [record for record in tenant.records() if str(record.id) in admitted]
     asked = {answer.request_id for answer in crowd.answers}
-    lines = [line for line in upstream.lines() if line["client_request_id"] in asked and "usage" in line]
+    lines = [line for line in upstream.responses() if line["client_request_id"] in asked]
     used = {line["client_request_id"]: line["usage"] for line in lines}
     assert len(lines) == len(admitted) == len(records)
     assert used.keys() == admitted

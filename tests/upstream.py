@@ -5,6 +5,8 @@ import threading
 
 from gateway.local.simulator import Simulator
 
+CREATE = ("POST", "/v1/responses")
+
 
 class UpstreamThread:
     """`url` is its base URL. What is asked of it by name is asked by our request id, the x-request-id of an answer."""
@@ -44,6 +46,12 @@ class UpstreamThread:
     def lines(self):
         """All that its log remembers."""
         return self._run(_called(lambda: list(self._simulator.log.entries)))
+
+    def responses(self):
+        """Its log's lines on how each POST /v1/responses ended that it remembers."""
+        lines = self.lines()
+        created = {line["number"] for line in lines if (line.get("method"), line.get("path")) == CREATE}
+        return [line for line in lines if line["kind"] == "ended" and line["number"] in created]
 
     def held(self):
         """How many answers are held open."""

@@ -1,6 +1,7 @@
 """The lane: what is handed in is written once, whoever leaves and whatever breaks on the way."""
 
 import asyncio
+import contextlib
 import random
 import uuid
 
@@ -267,11 +268,16 @@ async def test_a_hold_that_is_refused_keeps_no_neighbour(lane, books, bad, caplo
     assert "is refused" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [{"response_id": "resp\0"}, {"cost_nano_usd": -1}, {"input_tokens": 2**64}, {"reported_usage": {"\0": 1}},
-     {"service_tier": "\ud800"}, {"state": "nonesuch"}],
-)  # fmt: skip
+@pytest.mark.parametrize("bad", [{"response_id": "resp\0"}, {"reported_usage": {"\0": 1}}, {"service_tier": "\ud800"}])
+async def test_of_an_end_whose_text_is_refused_the_figures_are_kept(lane, books, bad):
+    hold = books.hold()
+    await lane.hold(hold)
+    await lane.end(settled(hold, **bad))
+    record = books.record(hold)
+    assert (record["flags"], record["usage_source"], record["cost_nano_usd"]) == (["refused"], "reported", 100)
+
+
+@pytest.mark.parametrize("bad", [{"cost_nano_usd": -1}, {"input_tokens": 2**64}, {"state": "nonesuch"}])
 async def test_an_end_that_is_refused_is_kept_as_an_end_and_flagged(lane, books, bad, caplog):
     holds = [books.hold() for _ in range(4)]
     await asyncio.gather(*(lane.hold(hold) for hold in holds))
@@ -283,6 +289,30 @@ async def test_an_end_that_is_refused_is_kept_as_an_end_and_flagged(lane, books,
     assert (record["flags"], record["usage_source"], record["cost_nano_usd"]) == (["refused"], "estimated", 0)
     assert [books.record(hold)["cost_nano_usd"] for hold in holds[1:]] == [100] * 3
     assert "is refused" in caplog.text
+
+
+async def test_an_end_that_the_database_cannot_take_for_now_keeps_nobody(lane, books, quick, monkeypatch):
+    monkeypatch.setattr(lane_module, "PARKED_SECONDS", 0.05)
+    stuck, other = books.hold(), books.hold()
+    await asyncio.gather(lane.hold(stuck), lane.hold(other))
+    with broken_for(books, stuck):
+        parked = lane.end(settled(stuck))
+        await lane.end(settled(other))
+        assert not parked.done()
+    await parked
+    assert books.record(stuck)["cost_nano_usd"] == 100
+
+
+@contextlib.contextmanager
+def broken_for(books, hold):
+    """A trigger that fails for this record, as no constraint does."""
+    books.execute(f"""CREATE FUNCTION break_down() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        IF new.id = '{hold.id}' THEN RAISE EXCEPTION 'broken'; END IF; RETURN new; END $$""")
+    books.execute(
+        "CREATE TRIGGER broken BEFORE INSERT ON billing_usagerecord FOR EACH ROW EXECUTE FUNCTION break_down()"
+    )
+    yield
+    books.execute("DROP FUNCTION break_down CASCADE")
 
 
 # What breaks on the way

@@ -310,12 +310,13 @@ def test_two_who_set_the_same_quota_at_once_set_one(committed_key, round):
 @pytest.mark.parametrize("round", range(3))
 def test_hard_and_soft_at_once_leave_one_in_force(committed_key, round):
     organization = committed_key.project.organization
-    at_once(
+    made = at_once(
         *(
             lambda number=number: quotas.set_quota(organization, "cost", "day", 100, is_hard=number % 2 == 0)
             for number in range(8)
         )
     )
+    assert all(isinstance(quota, Quota) for quota in made)
     assert Quota.objects.in_force().filter(organization=organization).count() == 1
 
 

@@ -83,7 +83,8 @@ def test_the_first_page_starts_with_what_an_admin_comes_for(admin_client, rows):
 
     assert re.search(r"\d+ usable now", page)
     assert re.search(r"\d+ in use, \d+ model", page)
-    for name in ("accounts_apikey_add", "gateway_upstream_add", "billing_price_add"):
+    names = ("accounts_apikey_add", "gateway_upstream_add", "billing_price_add", "billing_quota_add")
+    for name in names:
         assert f'href="{reverse(f"admin:{name}")}"' in page
 
 
