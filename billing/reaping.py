@@ -24,7 +24,7 @@ UPDATE billing_process SET
 WHERE stopped_at IS NULL
 """
 ORPHANS_OF_LOST = """
-SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress FROM billing_hold h
+SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress::text FROM billing_hold h
 WHERE process_id IN (SELECT billing_lost_processes(%(silent)s))
     OR (created_at < now() - make_interval(secs => %(silent)s)
         AND NOT EXISTS (SELECT FROM billing_process p WHERE p.id = h.process_id))

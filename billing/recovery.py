@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 AT_ONCE = 64
 SOURCES = {"reported": "recovered", "drained": "recovered"}
 ORPHANS = """
-SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress
+SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress::text
 FROM billing_hold WHERE process_id = %s
 """
 STOPPED = "UPDATE billing_process SET stopped_at = coalesce(stopped_at, now()) WHERE id = %s"
@@ -63,9 +63,9 @@ BasisOf = Callable[[Orphan], Awaitable[Basis]]
 
 
 def orphan_of(row: tuple[Any, ...]) -> Orphan:
-    """From a row with these columns, in this order."""
+    """From a row with these columns, in this order. `progress` is JSON text: drivers decode jsonb differently."""
     record_id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress = row
-    seen = msgspec.convert(progress, Seen) if progress is not None else None
+    seen = msgspec.json.decode(progress, type=Seen) if progress is not None else None
     return Orphan(record_id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, seen)
 
 

@@ -1,6 +1,5 @@
 """Celery's worker with beat, over the tests' database and broker, as `up` runs it."""
 
-import os
 from pathlib import Path
 
 from django.conf import settings
@@ -18,7 +17,7 @@ class CeleryProcess:
         with listen("127.0.0.1", 0) as unused:
             instance = Instance(
                 base=settings.BASE_DIR, var=folder, has_own_database=False, has_own_valkey=False, listener=unused,
-                host_header="localhost", broker_url=os.environ["BROKER_URL"], public_url="http://127.0.0.1:8000",
+                host_header="localhost", broker_url=settings.CELERY_BROKER_URL, public_url="http://127.0.0.1:8000",
                 workers=1, is_production=False, shutdown_seconds=6,
             )  # fmt: skip
             services = [service for stage in instance.stages() for service in stage]
@@ -29,9 +28,13 @@ class CeleryProcess:
         self.process: Process | None = None
 
     def __enter__(self):
-        self.process = Process.start(self._service)
+        self.start()
         wait_ready([self.process])
         return self
+
+    def start(self):
+        """Returns before it is ready."""
+        self.process = Process.start(self._service)
 
     def __exit__(self, *_):
         stop([self.process])

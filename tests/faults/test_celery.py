@@ -67,8 +67,12 @@ def is_posted(holds):
 
 def dies(tmp_path, faults):
     folder = tmp_path / uuid.uuid4().hex
-    with CeleryProcess(folder, TOLLGATE_FAULTS=faults, **BOUNDS) as celery:
-        until(lambda: celery.process.exit_code() == -signal.SIGKILL, seconds=30)
+    celery = CeleryProcess(folder, TOLLGATE_FAULTS=faults, **BOUNDS)
+    celery.start()
+    try:
+        until(lambda: celery.process.exit_code() == -signal.SIGKILL, seconds=60)
+    finally:
+        celery.__exit__()
 
 
 def test_a_worker_that_dies_between_two_steps_is_only_late(books, tenant, tmp_path):
