@@ -15,6 +15,7 @@ from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Drains, Relay
 from gateway.upstream.transport import UpstreamTransport
 
+WINDOW = 1_000_000  # tokens
 PRICE = PriceSheet.of(
     TokenPrice(input=1_000_000, cached_input=100_000, cache_write=1_000_000, output=10_000_000),
     [("priority", 0, TokenPrice(input=2_000_000, cached_input=200_000, cache_write=2_000_000, output=20_000_000))],
@@ -168,7 +169,7 @@ class Stage:
     async def play(self, client, hold=None):
         hold = hold or self.books.hold()
         await self.meter.hold(hold)
-        outcome = Outcome(Admitted(hold, PRICE), self.meter, time.monotonic())
+        outcome = Outcome(Admitted(hold, PRICE, context_window=WINDOW), self.meter, time.monotonic())
         call = Call(path="/responses", body=b"{}", request_id=hold.id, stream=True)
         relay = Relay(outcome, self.drains, MAX_BYTES)
         await relay.run(lambda: start(self._transport, self._route, call), client)

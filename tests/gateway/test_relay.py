@@ -6,12 +6,14 @@ import time
 
 import pytest
 
+from gateway.metrics import ALARMS
 from gateway.upstream import relay as relay_module
 from gateway.upstream.failures import Broken, Failing, UpstreamFailed
 from gateway.upstream.relay import Drains
 from tests.billing.books import idle, until
 from tests.gateway.stage import (
     MAX_BYTES,
+    WINDOW,
     Listener,
     Stage,
     Upstream,
@@ -89,6 +91,34 @@ async def test_it_is_billed_by_the_tier_served_and_the_tools_called(relayed, pie
     record = await relayed(saying(*pieces), Listener())
     assert ends(record) == ("settled", "reported", nano)
     assert record["flags"] == flags
+
+
+@pytest.mark.parametrize(
+    ("ending", "source", "flags"),
+    [
+        (completed(read=WINDOW - 10, written=10), "reported", []),
+        (completed(read=WINDOW, written=1), "reported", ["above_context_window"]),
+        (completed(read=2 * WINDOW, written=0, output=[SEARCH]), "reported", []),
+        (completed(read=10 * WINDOW, written=0), "reported", ["above_context_window"]),
+        (completed(read=10 * WINDOW, written=1), "estimated", ["usage_absent", "absurd_usage"]),
+        (completed(read=20 * WINDOW, written=0, output=[SEARCH]), "reported", ["above_context_window"]),
+        (completed(read=20 * WINDOW, written=1, output=[SEARCH]), "estimated", ["usage_absent", "absurd_usage"]),
+        (completed(read=-1, written=1), "estimated", ["usage_absent", "absurd_usage"]),
+        (completed(usage=None), "estimated", ["usage_absent"]),
+        (completed(read=0, written=0), "reported", []),
+    ],
+)
+async def test_usage_is_billed_as_reported_unless_nobody_can_believe_it(relayed, ending, source, flags):
+    """F18. Another window is believed for each call of a tool, whose answer the model reads."""
+    record = await relayed(saying(created(), delta(1), ending), Listener())
+    assert (record["usage_source"], record["flags"]) == (source, flags)
+
+
+async def test_what_needs_a_look_is_counted_and_logged(relayed, caplog):
+    before = ALARMS.labels(reason="absurd_usage")._value.get()
+    await relayed(saying(created(), completed(read=-1, written=1)), Listener())
+    assert ALARMS.labels(reason="absurd_usage")._value.get() == before + 1
+    assert "absurd_usage" in caplog.text
 
 
 async def test_a_line_names_its_tier_and_the_default_one_is_not_written(relayed):
