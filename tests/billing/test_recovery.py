@@ -16,11 +16,12 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from billing import faults
+from billing.estimation import UNKNOWN, Ratio
 from billing.metering import Meter
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, cost, price_lines
 from billing.record import Opened, Seen, Settlement, void
-from billing.recovery import Orphan, Replay, by_estimate, final_of, with_entries
+from billing.recovery import Basis, Orphan, Replay, by_estimate, final_of, with_entries
 from billing.spool.abandoned import take
 from billing.spool.format import Entry, Kind
 from billing.spool.writer import Spool
@@ -54,7 +55,7 @@ def entries_of(*kinds_and_payloads):
 
 
 def orphan(**fields):
-    return Orphan(**({"id": RECORD_ID, "upstream_id": UPSTREAM_ID, "response_id": "", "price_id": None,
+    return Orphan(**({"id": RECORD_ID, "model": "m", "upstream_id": UPSTREAM_ID, "response_id": "", "price_id": None,
                       "request_bytes": 41} | fields))  # fmt: skip
 
 
@@ -101,13 +102,19 @@ ESTIMATES = [
 @pytest.mark.parametrize(("known", "tokens", "flags"), ESTIMATES)
 @pytest.mark.parametrize("sheet", [SHEET, None])
 def test_an_estimate_is_of_what_was_seen_and_flagged(known, tokens, flags, sheet):
-    end = by_estimate(orphan(**known), sheet, "died")
+    end = by_estimate(orphan(**known), Basis(sheet, UNKNOWN), "died")
     assert (end.state, end.usage_source, end.status) == ("settled", "estimated", None)
     assert (end.input_tokens, end.output_tokens) == tokens
     assert end.flags == flags
     lines = price_lines(TokenUsage(input=tokens[0], output=tokens[1]), PRICE) if sheet else ()
     assert end.cost_nano_usd == cost(lines)
     assert end.response_id == known.get("response_id", "")
+
+
+def test_an_estimate_goes_by_the_models_own_ratio():
+    ratio = Ratio(request_bytes=1000, input_tokens=300, delta_events=100, output_tokens=150)
+    end = by_estimate(orphan(request_bytes=2000, seen=Seen(40)), Basis(SHEET, ratio), "died")
+    assert (end.input_tokens, end.output_tokens) == (600, 60)
 
 
 # Replay -------------------------------------------------------------------------------------------------------------
@@ -197,7 +204,7 @@ class Host:
             return self._catalog
 
         lookup = Lookup(self._transport, catalog)
-        return Replay(self.folder, pool, meter.recover, lookup.truth, lookup.sheet_of)
+        return Replay(self.folder, pool, meter.recover, lookup.truth, lookup.basis_of)
 
 
 @pytest.fixture
