@@ -16,7 +16,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from billing import faults
-from billing.estimation import UNKNOWN
+from billing.estimation import UNKNOWN, Ratio
 from billing.metering import Meter
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, cost, price_lines
@@ -55,8 +55,8 @@ def entries_of(*kinds_and_payloads):
 
 
 def orphan(**fields):
-    return Orphan(**({"id": RECORD_ID, "model": "gpt-5", "upstream_id": UPSTREAM_ID, "response_id": "",
-                      "price_id": None, "request_bytes": 41} | fields))  # fmt: skip
+    return Orphan(**({"id": RECORD_ID, "model": "m", "upstream_id": UPSTREAM_ID, "response_id": "", "price_id": None,
+                      "request_bytes": 41} | fields))  # fmt: skip
 
 
 def an_end(source, **fields):
@@ -109,6 +109,12 @@ def test_an_estimate_is_of_what_was_seen_and_flagged(known, tokens, flags, sheet
     lines = price_lines(TokenUsage(input=tokens[0], output=tokens[1]), PRICE) if sheet else ()
     assert end.cost_nano_usd == cost(lines)
     assert end.response_id == known.get("response_id", "")
+
+
+def test_an_estimate_goes_by_the_models_own_ratio():
+    ratio = Ratio(request_bytes=1000, input_tokens=300, delta_events=100, output_tokens=150)
+    end = by_estimate(orphan(request_bytes=2000, seen=Seen(40)), Basis(SHEET, ratio), "died")
+    assert (end.input_tokens, end.output_tokens) == (600, 60)
 
 
 # Replay -------------------------------------------------------------------------------------------------------------

@@ -93,7 +93,8 @@ def assert_books_balance(tenant):
                 for account in ("organization", "revenue")}  # fmt: skip
     assert accounts == {"organization": -charged, "revenue": charged}
 
-    assert _breaches(owned) == []
+    breaches = _breaches(owned)
+    assert not breaches, breaches
 
 
 def _breaches(owned):

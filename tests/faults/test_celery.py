@@ -9,13 +9,16 @@ import pytest
 import redis
 
 from billing.lane import HOLD_EXACTLY
-from billing.models import Adjustment, Process, UsageRecord
+from billing.models import Adjustment, Price, Process, UsageRecord
+from billing.pricing import cost, price_lines
+from billing.record import kept_lines
+from billing.tokens import TokenUsage
 from gateway.models import Upstream
 from tests import plane_database
 from tests.billing.books import Books, settled
 from tests.celery_process import CeleryProcess
 from tests.faults.books import assert_books_balance, funded
-from tests.tenants import until
+from tests.tenants import PRICE, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -41,16 +44,21 @@ def lost_holds(books, count):
     """Open requests of a host that is silent."""
     lost = Process.objects.create(id=uuid.uuid4(), host_id=uuid.uuid4())
     upstream = Upstream.objects.get(name="simulator")
-    holds = [books.hold(process_id=lost.id, upstream_id=upstream.id, price_id=uuid.uuid4()) for _ in range(count)]
+    holds = [books.hold(process_id=lost.id, upstream_id=upstream.id, price_id=price_id()) for _ in range(count)]
     write_exactly(books, holds)
     return holds
 
 
 def ended(books, count):
-    holds = [books.hold(price_id=uuid.uuid4()) for _ in range(count)]
+    holds = [books.hold(price_id=price_id()) for _ in range(count)]
     write_exactly(books, holds)
-    books.write([], [settled(hold, 100) for hold in holds])
+    lines = price_lines(TokenUsage(input=7, output=3), PRICE)
+    books.write([], [settled(hold, cost(lines), lines=kept_lines(lines)) for hold in holds])
     return holds
+
+
+def price_id():
+    return Price.objects.get(model="sim-*").id
 
 
 def write_exactly(books, holds):
