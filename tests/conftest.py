@@ -80,3 +80,11 @@ def quiet_loop(caplog):
     """No task or future of ours may end unseen."""
     yield
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Figures that tests reached: `record_property("figures", ...)`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, figures in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {figures}")
