@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.pricing import TokenPrice, upper_bound
+from billing.pricing import PriceSheet, TokenPrice
 from gateway.wire.bound import Bound
 from gateway.wire.clamp import TooLittleLeft, affordable_output, clamped
 
@@ -45,10 +45,10 @@ PICO = st.integers(0, 10**12)
 def test_what_is_affordable_fits_into_what_is_left_and_a_token_more_does_not(
     left, input_tokens, input_pico, output_pico
 ):
-    price = TokenPrice(input_pico, 0, 0, output_pico)
-    fixed = upper_bound(input_tokens, 0, price)
+    sheet = PriceSheet(TokenPrice(input_pico, 0, 0, output_pico))
+    fixed = sheet.upper_bound(input_tokens=input_tokens, output_tokens=0)
     output = affordable_output(left, fixed, output_pico)
     if output:
-        assert upper_bound(input_tokens, output, price) <= left
+        assert sheet.upper_bound(input_tokens=input_tokens, output_tokens=output) <= left
     if output < 10**9:
-        assert fixed + upper_bound(0, output + 1, price) > left
+        assert fixed + sheet.upper_bound(input_tokens=0, output_tokens=output + 1) > left
