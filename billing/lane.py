@@ -43,7 +43,8 @@ END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
 MARK = "SELECT billing_mark_progress(%s::json)"
 NOTHING = "[]"
-UNSAYABLE = (ValueError, TypeError, OverflowError)  # what JSON cannot say, such as half a character
+# What JSON cannot say, such as half a character, or lists in lists without end.
+UNSAYABLE = (ValueError, TypeError, OverflowError, RecursionError)
 # Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
 REFUSALS = ("22", "23", "54")
 GAVE_UP = ("TG001", "23505")
@@ -232,6 +233,8 @@ class Lane:
             logger.error("metering: the end of record %s is refused: %s", settlement.id, error)
             if settlement != refused(settlement.id):
                 self._gathered.settlements[settlement.id] = (refused(settlement.id), waiter)
+            elif not waiter.done():  # not even that: it stays in the spool, its hold in the database
+                waiter.set_exception(BillingUnavailable("The end was refused."))
 
     # Calls --------------------------------------------------------------------------------------------------------
 
