@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.pricing import TokenPrice, upper_bound
+from billing.pricing import PriceSheet, TokenPrice
 from gateway.wire.bound import Bound
 from gateway.wire.clamp import TooLittleLeft, affordable_output, clamped
 
@@ -14,6 +14,7 @@ UNSTATED = Bound(input_tokens=100, output_tokens=None)
     [
         (128_000, None, 16_384), (8_192, None, 8_192), (0, None, 16_384), (128_000, 10**6, 16_384),
         (128_000, 20_001, 10_000), (128_000, 512, 256), (256, 10**6, 256),
+        (100, None, 100), (100, 200, 100),
     ],
 )  # fmt: skip
 def test_the_least_of_default_cap_and_half_of_what_is_left_is_injected(cap, left, injected):
@@ -21,7 +22,7 @@ def test_the_least_of_default_cap_and_half_of_what_is_left_is_injected(cap, left
 
 
 @pytest.mark.parametrize(
-    ("cap", "left", "tokens"), [(128_000, 511, 255), (128_000, 0, 0), (128_000, -9, 0), (255, None, 255)]
+    ("cap", "left", "tokens"), [(128_000, 511, 255), (128_000, 0, 0), (128_000, -9, 0), (100, 199, 99)]
 )
 def test_less_than_an_answer_needs_is_refused(cap, left, tokens):
     with pytest.raises(TooLittleLeft) as refused:
@@ -45,10 +46,10 @@ PICO = st.integers(0, 10**12)
 def test_what_is_affordable_fits_into_what_is_left_and_a_token_more_does_not(
     left, input_tokens, input_pico, output_pico
 ):
-    price = TokenPrice(input_pico, 0, 0, output_pico)
-    fixed = upper_bound(input_tokens, 0, price)
+    sheet = PriceSheet.of(TokenPrice(input_pico, 0, 0, output_pico), [])
+    fixed = sheet.upper_bound(input_tokens=input_tokens, output_tokens=0)
     output = affordable_output(left, fixed, output_pico)
     if output:
-        assert upper_bound(input_tokens, output, price) <= left
+        assert sheet.upper_bound(input_tokens=input_tokens, output_tokens=output) <= left
     if output < 10**9:
-        assert fixed + upper_bound(0, output + 1, price) > left
+        assert fixed + sheet.upper_bound(input_tokens=0, output_tokens=output + 1) > left
