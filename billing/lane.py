@@ -44,7 +44,8 @@ END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
 MARK = "SELECT billing_mark_progress(%s::json)"
 NOTHING = "[]"
-UNSAYABLE = (ValueError, TypeError, OverflowError)  # what JSON cannot say, such as half a character
+# What JSON cannot say, such as half a character, or lists in lists without end.
+UNSAYABLE = (ValueError, TypeError, OverflowError, RecursionError)
 # Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
 REFUSALS = ("22", "23", "54")
 GAVE_UP = ("TG001", "23505")
@@ -239,11 +240,13 @@ class Lane:
                 waiter.set_exception(BillingUnavailable("The record was refused."))
         for settlement, waiter in batch.settlements.values():
             logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, settlement)
-            less = settlement if isinstance(error, _Stuck) else _less(settlement)
-            if less != settlement:
+            less = _less(settlement)
+            if isinstance(error, _Stuck):
+                asyncio.get_running_loop().call_later(PARKED_SECONDS, self._end_again, settlement, waiter)
+            elif less != settlement:
                 self._end_again(less, waiter)
-            else:  # it stays in the spool meanwhile
-                asyncio.get_running_loop().call_later(PARKED_SECONDS, self._end_again, less, waiter)
+            elif not waiter.done():  # not even that: it stays in the spool, its hold in the database
+                waiter.set_exception(BillingUnavailable("The end was refused."))
 
     def _end_again(self, settlement: Settlement, waiter: Waiter) -> None:
         self._gathered.settlements.setdefault(settlement.id, (settlement, waiter))

@@ -133,8 +133,10 @@ class Meter:
         return self._lane.end(settlement)
 
     async def recover(self, settlement: Settlement) -> None:
-        """Ends a request of a process that is gone. Returns once that is durable, however long it takes."""
-        await asyncio.wait([self._lane.end(settlement)])
+        """Ends a request of a process that is gone. Returns once that is durable, however long it takes;
+        BillingUnavailable where the database will not have it.
+        """
+        await asyncio.shield(self._lane.end(settlement))
 
     def open_requests(self) -> set[UUID]:
         """The requests of this process that may be open in the database."""

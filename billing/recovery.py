@@ -6,10 +6,10 @@ whole host is lost, reaping.py has what the database knows. Truth that comes aft
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,7 @@ from billing.tokens import MOST_TOKENS, TokenUsage
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
 AT_ONCE = 64
 SOURCES = {"reported": "recovered", "drained": "recovered"}
 ORPHANS = """
@@ -72,8 +73,7 @@ def orphan_of(row: tuple[Any, ...]) -> Orphan:
 def final_of(entries: list[Entry]) -> Settlement | None:
     """The end that the process had read itself, exact; None where it had not come so far."""
     for entry in entries:
-        if entry.kind is Kind.FINAL:
-            end = msgspec.json.decode(entry.payload, type=Settlement)
+        if entry.kind is Kind.FINAL and (end := _read(entry, Settlement)) is not None:
             return msgspec.structs.replace(end, usage_source=SOURCES.get(end.usage_source, end.usage_source))
     return None
 
@@ -81,12 +81,20 @@ def final_of(entries: list[Entry]) -> Settlement | None:
 def with_entries(orphan: Orphan, entries: list[Entry]) -> Orphan:
     """What the spool knows beyond the database."""
     for entry in entries:
-        if entry.kind is Kind.OPENED:
-            opened = msgspec.json.decode(entry.payload, type=Opened)
+        if entry.kind is Kind.OPENED and (opened := _read(entry, Opened)) is not None:
             orphan = replace(orphan, response_id=opened.response_id, upstream_id=opened.upstream_id)
-        elif entry.kind is Kind.PROGRESS:
-            orphan = replace(orphan, seen=msgspec.json.decode(entry.payload, type=Seen))
+        elif entry.kind is Kind.PROGRESS and (seen := _read(entry, Seen)) is not None:
+            orphan = replace(orphan, seen=seen)
     return orphan
+
+
+def _read(entry: Entry, kind: type[T]) -> T | None:
+    """What an entry says; None where it cannot be read: one entry must not keep the others."""
+    try:
+        return msgspec.json.decode(entry.payload, type=kind)
+    except ValueError as error:
+        logger.error("%s of record %s in the spool cannot be read: %s", entry.kind.name, entry.record_id, error)
+        return None
 
 
 def by_estimate(orphan: Orphan, basis: Basis, flag: str) -> Settlement:
@@ -134,14 +142,17 @@ class Replay:
         self._basis_of = basis_of
 
     async def run(self) -> int:
-        """Replays every spool that nobody holds; returns how many."""
+        """Replays every spool that nobody holds; returns how many. One that cannot be keeps no other."""
         replayed = 0
         for folder in await asyncio.to_thread(abandoned, self._spool_dir):
-            spool = await asyncio.to_thread(take, folder)
-            if spool is not None:
-                with spool:
-                    await self._replay(spool)
-                replayed += 1
+            try:
+                spool = await asyncio.to_thread(take, folder)
+                if spool is not None:
+                    with spool:
+                        await self._replay(spool)
+                    replayed += 1
+            except Exception as error:
+                logger.error("the spool %s is not replayed yet (%s: %s)", folder, type(error).__name__, error)
         return replayed
 
     async def _replay(self, spool: Abandoned) -> None:
@@ -152,12 +163,8 @@ class Replay:
         )
         pending = list(requests.items())
         for start in range(0, len(pending), AT_ONCE):
-            await asyncio.gather(
-                *(self._replay_request(spool, *item, orphans) for item in pending[start : start + AT_ONCE])
-            )
-        # Of these the spool knows nothing: the process did not come to send them.
-        unsent = [orphan for record_id, orphan in orphans.items() if record_id not in requests]
-        await asyncio.gather(*(self._end(void(orphan.id, None, ("undispatched",))) for orphan in unsent))
+            await _all(self._replay_request(spool, *item, orphans) for item in pending[start : start + AT_ONCE])
+        await _all(self._end_unknown(orphan) for record_id, orphan in orphans.items() if record_id not in requests)
         async with self._pool.connection() as connection:
             await connection.execute(STOPPED, [spool.process_id])
         await asyncio.to_thread(spool.remove)
@@ -175,6 +182,14 @@ class Replay:
         faults.reach("replay.settled")
         await asyncio.to_thread(spool.acknowledge, record_id)
 
+    async def _end_unknown(self, orphan: Orphan) -> None:
+        """Of this one the spool knows nothing: the process did not come to send it. Where the database knows better,
+        the spool has lost its end, as when the machine failed.
+        """
+        is_sent = orphan.seen is not None or bool(orphan.response_id)
+        end = await self.end_of(orphan, "process_died") if is_sent else void(orphan.id, None, ("undispatched",))
+        await self._end(end)
+
     async def end_of(self, orphan: Orphan, flag: str) -> Settlement:
         """What the upstream says of it, else an estimate."""
         return await end_of(orphan, self._truth, self._basis_of, flag)
@@ -183,6 +198,13 @@ class Replay:
         async with self._pool.connection() as connection:
             cursor = await connection.execute(ORPHANS, [process_id])
             return {row[0]: orphan_of(row) for row in await cursor.fetchall()}
+
+
+async def _all(steps: Iterable[Awaitable[None]]) -> None:
+    """Returns when all have ended, also those beside one that failed; raises what the first of these did."""
+    for failure in await asyncio.gather(*steps, return_exceptions=True):
+        if failure is not None:
+            raise failure
 
 
 async def end_of(orphan: Orphan, truth: Truth, basis_of: BasisOf, flag: str) -> Settlement:

@@ -16,9 +16,10 @@ from billing.recovery import Replay
 
 logger = logging.getLogger(__name__)
 
+# One that beats lives, though it was taken for dead while it was cut off.
 HEARTBEAT = """
 INSERT INTO billing_process (id, host_id) VALUES (%s, %s)
-ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL  -- whoever took us for dead was wrong
+ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL
 """
 STOPPED = "UPDATE billing_process SET stopped_at = now() WHERE id = %s"
 # A little old: what is just being held is not known here yet.

@@ -6,6 +6,7 @@ where it does not fit, what is left decides the limit, then the upstream counts 
 
 import re
 from collections.abc import Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -70,9 +71,18 @@ class Candidate:
         )
         self._bound: Bound = bound_of(call, request_bytes, terms)
 
-    @property
-    def is_worth_counting(self) -> bool:
-        return self._bound.is_worth_counting
+    def is_worth_counting(self, refusal: QuotaExceeded) -> bool:
+        """Whether a count of the input, however small, would make it fit into what is left."""
+        if not self._bound.is_worth_counting:
+            return False
+        least = copy(self)
+        least.counted(0)
+        try:
+            hold = least.limited(refusal).admitted.hold
+        except TooLittleLeft:
+            return False
+        nano, tokens = refusal.left("cost"), refusal.left("tokens")
+        return (nano is None or hold.hold_nano_usd <= nano) and (tokens is None or hold.hold_tokens <= tokens)
 
     @property
     def states_output(self) -> bool:
@@ -192,7 +202,7 @@ async def _admit_less(
             return offer
         except QuotaExceeded as again:
             refusal = again
-    tokens = await count() if candidate.is_worth_counting else None
+    tokens = await count() if candidate.is_worth_counting(refusal) else None
     if tokens is None:
         raise refusal
     candidate.counted(tokens)

@@ -8,7 +8,7 @@ from types import TracebackType
 from uuid import UUID
 
 from billing.spool.folder import process_folders, remove_folder, segment_path, segment_paths, take_folder
-from billing.spool.format import Damage, Entry, Kind, encode, read, seed
+from billing.spool.format import Damage, Entry, Kind, check_version, encode, read, seed
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,8 @@ def unfinished(folder: Path) -> Requests:
     """The requests that are not acknowledged, each with its records in the order they were written.
 
     Of a request's progress marks only the newest counts. What cannot be read is logged: a torn end as a warning, a
-    ruined record among whole ones as an error. OSError where a segment cannot be read at all: nothing is left out.
+    ruined record among whole ones as an error. OSError where a segment cannot be read at all, UnknownVersion where it
+    is in another version of the format: nothing is left out.
     """
     found: dict[UUID, dict[int, Entry]] = {}
     for entry in _entries(folder):
@@ -48,7 +49,9 @@ def unfinished(folder: Path) -> Requests:
 
 def _entries(folder: Path) -> Iterator[Entry]:
     for path in segment_paths(folder):
-        for item in read(path.read_bytes(), seed(UUID(folder.name))):
+        segment = path.read_bytes()
+        check_version(segment)
+        for item in read(segment, seed(UUID(folder.name))):
             if isinstance(item, Damage):
                 level, what = (logging.WARNING, "end is torn") if item.torn else (logging.ERROR, "records are ruined")
                 logger.log(level, "spool: %s: %s, %d bytes from %d", path, what, item.length, item.offset)

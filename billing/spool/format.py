@@ -17,7 +17,12 @@ from zlib import crc32
 MAGIC = b"\xf5Tg1"
 PREFIX = Struct("<4sI")
 BODY = Struct("<IQB16s")
+VERSION_AT = 3  # in the magic word
 HEADER_BYTES = PREFIX.size + BODY.size
+
+
+class UnknownVersion(Exception):
+    """Another version of the gateway wrote this: it is for a process of that version to replay."""
 
 
 class Kind(IntEnum):
@@ -49,6 +54,12 @@ class Damage(NamedTuple):
     offset: int
     length: int
     torn: bool
+
+
+def check_version(segment: bytes) -> None:
+    """UnknownVersion where the segment begins with a record of another version of the format."""
+    if segment.startswith(MAGIC[:VERSION_AT]) and not segment.startswith(MAGIC):
+        raise UnknownVersion(f"version {segment[VERSION_AT : len(MAGIC)]!r} of the format")
 
 
 def seed(process_id: UUID) -> int:

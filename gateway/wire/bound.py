@@ -58,6 +58,7 @@ class Bound(Struct, frozen=True):
     `tool_kinds`: the item types under which calls may be billed, as `tool_calls_of` counts them; `any` is every kind.
     `tool_input_tokens`: of all calls together, beside `input_tokens`. It is a bet; the other numbers are none.
     `uncounted_tokens`: the part of `input_tokens` that an upstream's own count beforehand does not settle.
+    `readings`: how often the input is read; a count is of one.
     """
 
     input_tokens: int
@@ -66,6 +67,7 @@ class Bound(Struct, frozen=True):
     tool_kinds: frozenset[str] = frozenset()
     tool_input_tokens: int = 0
     uncounted_tokens: int = 0
+    readings: int = 1
 
     @property
     def all_input_tokens(self) -> int:
@@ -77,7 +79,7 @@ class Bound(Struct, frozen=True):
 
     def counted(self, tokens: int) -> "Bound":
         """The bound once the upstream has counted the input."""
-        return replace(self, input_tokens=min(self.input_tokens, tokens + self.uncounted_tokens))
+        return replace(self, input_tokens=min(self.input_tokens, tokens * self.readings + self.uncounted_tokens))
 
 
 def bound_of(call: CreateRequest, request_bytes: int, terms: Terms, *, previous_tokens: int | None = None) -> Bound:
@@ -98,6 +100,7 @@ def bound_of(call: CreateRequest, request_bytes: int, terms: Terms, *, previous_
         tool_kinds=frozenset(seen.tool_kinds),
         tool_input_tokens=calls * terms.tool_input_tokens,
         uncounted_tokens=min(seen.uncounted, terms.window) * seen.readings,
+        readings=seen.readings,
     )
 
 

@@ -8,7 +8,7 @@ from gateway.wire.bound import Bound
 from gateway.wire.request import MOST_OUTPUT_TOKENS
 
 PROJECT_DEFAULT = 16_384
-LEAST_INJECTED = 256  # an answer that is cut off sooner is of no use to anyone
+LEAST_INJECTED = 256  # an answer that is cut off sooner is of no use to anyone, unless the model never writes more
 
 
 class TooLittleLeft(Exception):
@@ -35,7 +35,7 @@ def clamped(
     if left_tokens is not None:
         limits.append(left_tokens // 2)
     tokens = max(0, min(limits))
-    if tokens < LEAST_INJECTED:
+    if tokens < min(LEAST_INJECTED, model_cap or LEAST_INJECTED):
         raise TooLittleLeft(tokens)
     return tokens
 

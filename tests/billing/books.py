@@ -53,7 +53,7 @@ def hold_of(**fields):
     names = {"endpoint": "responses", "model": "gpt-5", "upstream": "openai", "upstream_model": "gpt-5"}
     ids = {"id": new_id(), "upstream_id": uuid.UUID(int=1), "price_id": None}
     rest = {"stream": True, "asked_service_tier": "", "client_request_id": "", "retry_count": 0}
-    rest |= {"request_bytes": 400, "hold_nano_usd": 5_000, "hold_tokens": 100}
+    rest |= {"request_bytes": 400, "hold_nano_usd": 5_000, "hold_tokens": 100_000}
     return Hold(**(owner | names | ids | rest | fields))
 
 

@@ -14,6 +14,7 @@ UNSTATED = Bound(input_tokens=100, output_tokens=None)
     [
         (128_000, None, 16_384), (8_192, None, 8_192), (0, None, 16_384), (128_000, 10**6, 16_384),
         (128_000, 20_001, 10_000), (128_000, 512, 256), (256, 10**6, 256),
+        (100, None, 100), (100, 200, 100),
     ],
 )  # fmt: skip
 def test_the_least_of_default_cap_and_half_of_what_is_left_is_injected(cap, left, injected):
@@ -21,7 +22,7 @@ def test_the_least_of_default_cap_and_half_of_what_is_left_is_injected(cap, left
 
 
 @pytest.mark.parametrize(
-    ("cap", "left", "tokens"), [(128_000, 511, 255), (128_000, 0, 0), (128_000, -9, 0), (255, None, 255)]
+    ("cap", "left", "tokens"), [(128_000, 511, 255), (128_000, 0, 0), (128_000, -9, 0), (100, 199, 99)]
 )
 def test_less_than_an_answer_needs_is_refused(cap, left, tokens):
     with pytest.raises(TooLittleLeft) as refused:
