@@ -39,8 +39,10 @@ MIXED = (
 class Clients:
     """`told`: request id -> the usage (input, output) that an answer's ending told its client."""
 
-    def __init__(self, tenant):
+    def __init__(self, tenant, **fields):
+        """`fields` are in the body of each request."""
         self.tenant = tenant
+        self._fields = fields
         self.told = {}
         self.statuses = []
 
@@ -64,7 +66,7 @@ class Clients:
 
     async def _ask_one_by_one(self, client, asks):
         for ask in asks:
-            body = {"model": ask.model, "input": "Hello there", "stream": ask.stream}
+            body = {"model": ask.model, "input": "Hello there", "stream": ask.stream, **self._fields}
             with contextlib.suppress(httpx.HTTPError):
                 async with client.stream("POST", f"{self.tenant.url}/responses", json=body) as response:
                     self.statuses.append(response.status_code)
