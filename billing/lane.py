@@ -85,10 +85,10 @@ class Lane:
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="metering lane")
 
-    async def close(self, seconds: float) -> None:
-        """Waits up to `seconds` until everything handed in is written, then ends the lane."""
+    async def close(self, seconds: float) -> bool:
+        """Waits up to `seconds` until everything handed in is written, then ends the lane. Whether all of it was."""
         if self._task is None:
-            return
+            return True
         idle = asyncio.ensure_future(self._idle.wait())
         await asyncio.wait([idle], timeout=seconds)
         idle.cancel()
@@ -99,6 +99,7 @@ class Lane:
         self._task.cancel()
         await asyncio.wait([self._task], timeout=1)
         await self._drop_connection()
+        return not unwritten
 
     def hold(self, hold: Hold) -> Waiter:
         """Done once it is durable; an exception of billing/refusals.py where it is not."""

@@ -60,10 +60,10 @@ class Meter:
 
     async def close(self, seconds: float) -> None:
         """Waits up to `seconds` until everything handed in is written; what is not stays in the spool."""
-        await self._lane.close(seconds)
+        is_written = await self._lane.close(seconds)
         if self._probe is not None:
             self._probe.cancel()
-        await self._spool.close()
+        await self._spool.close(keep=not is_written)  # a hold under way lies in no spool, but may come to be
 
     async def hold(self, hold: Hold) -> None:
         """Returns once the hold is durable; else an exception of billing/refusals.py. Who leaves leaves a void."""

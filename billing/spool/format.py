@@ -58,8 +58,9 @@ class Damage(NamedTuple):
 
 def check_version(segment: bytes) -> None:
     """UnknownVersion where the segment begins with a record of another version of the format."""
-    if segment.startswith(MAGIC[:VERSION_AT]) and not segment.startswith(MAGIC):
-        raise UnknownVersion(f"version {segment[VERSION_AT : len(MAGIC)]!r} of the format")
+    version = segment[VERSION_AT : len(MAGIC)]
+    if segment.startswith(MAGIC[:VERSION_AT]) and version.isdigit() and version != MAGIC[VERSION_AT:]:
+        raise UnknownVersion(f"version {version.decode()} of the format")
 
 
 def seed(process_id: UUID) -> int:

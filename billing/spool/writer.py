@@ -125,8 +125,10 @@ class Spool:
             logger.warning("spool: still failing: %s", error)
         return not self.is_failing
 
-    async def close(self) -> None:
-        """Removes the folder where nothing is unfinished, else leaves it, on disk, to whoever replays it."""
+    async def close(self, *, keep: bool = False) -> None:
+        """Removes the folder where nothing is unfinished, else leaves it, on disk, to whoever replays it. With `keep`
+        it is left at any rate: that it is there says that the process is gone.
+        """
         if self._is_closed:
             return
         if self._requests:
@@ -136,7 +138,7 @@ class Spool:
                 logger.error("spool: %d requests are left behind: %s", len(self._requests), error)
         self._is_closed = True
         await self._disk.close()
-        if self._requests:
+        if self._requests or keep:
             os.close(self._lock)
         else:
             self._remove()

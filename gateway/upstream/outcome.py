@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 MOST_USAGE_BYTES = 16 * 1024
 MOST_WINDOWS = 10  # that usage may fill before nobody believes it
+MOST_USAGE_BRACKETS = 100  # what is nested as deeply as we can read could not be written elsewhere
 NOTHING_READ = Reading()
 
 
@@ -53,7 +54,8 @@ class Outcome:
         hold = self._admitted.hold
         if reading.response_id:
             self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
-        self._meter.seen(hold.id, reading.service_tier, reading.model, reading.delta_events)
+        tier, model = _kept(reading.service_tier, 32), _kept(reading.model, 200)
+        self._meter.seen(hold.id, tier, model, reading.delta_events)
 
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
@@ -196,5 +198,10 @@ def _kept(text: str, most: int) -> str:
 
 def _kept_usage(usage: Any) -> Any:
     """The upstream's own words where they are of a reasonable size and can be kept."""
-    encoded = msgspec.json.encode(usage)
-    return None if len(encoded) > MOST_USAGE_BYTES or rb"\u0000" in encoded else usage
+    try:
+        encoded = msgspec.json.encode(usage)
+    except RecursionError:
+        return None
+    brackets = encoded.count(b"{") + encoded.count(b"[")
+    is_kept = len(encoded) <= MOST_USAGE_BYTES and brackets <= MOST_USAGE_BRACKETS and rb"\u0000" not in encoded
+    return usage if is_kept else None

@@ -183,6 +183,17 @@ async def test_what_is_left_open_stays_in_the_spool(spooling, spool, books):
     assert set(kept(spool, hold)) == {Kind.DISPATCHED}
 
 
+async def test_a_hold_under_way_when_the_meter_closes_is_left_to_who_replays_its_spool(spooling, spool, books):
+    hold = books.hold()
+    spooling._hold_seconds = 0.05
+    with books.locked():
+        await refused(spooling.hold(hold))
+        await spooling.close(0.1)
+        assert spooling.open_requests() == {hold.id}
+    assert spool.folder.exists()
+    assert unfinished(spool.folder) == {}
+
+
 async def test_an_end_that_no_file_can_hold_still_reaches_the_database(meter, books):
     hold = books.hold()
     await meter.hold(hold)

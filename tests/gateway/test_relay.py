@@ -1,6 +1,7 @@
 """The relay, from the hold to the last byte: whatever either side does, one record, ended once, for what it cost."""
 
 import asyncio
+import contextlib
 import json
 import time
 
@@ -346,6 +347,33 @@ async def test_a_fault_of_ours_in_the_middle_ends_the_record(meter, books, monke
         await idle(meter)
         await stage.close()
     assert books.record(hold)["state"] == "settled"
+
+
+async def test_usage_nested_as_deeply_as_can_be_read_is_billed_and_not_kept(relayed):
+    for depth in range(900, 1000):  # the last that can be read is among them
+        deep = b'"x":' + b"[" * depth + b"]" * depth
+        body = json.dumps(response()).encode().replace(b'"input_tokens": 100', b'"input_tokens": 100,' + deep)
+        with contextlib.suppress(Failing):
+            record = await relayed(saying(body), Listener(), kind=b"application/json")
+            assert (*ends(record), record["reported_usage"]) == ("settled", "reported", EXACT, None)
+            continue
+        return
+    raise AssertionError("every depth could be read")
+
+
+async def test_what_is_kept_of_a_stream_is_what_the_database_takes(meter, books, monkeypatch):
+    monkeypatch.setattr(meter, "_progress_seconds", 0)
+    begun = {"id": "resp_1", "model": "m\0" * 200, "service_tier": "a\0" * 40, "status": "in_progress"}
+    client = Listener()
+    client.takes.clear()
+    async with Upstream(saying(event("response.created", 0, response=begun), delta(1), completed())) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        playing = asyncio.create_task(stage.play(client, hold))
+        await until(lambda: (row := books.open(hold)) and row["progress"])
+        assert books.open(hold)["progress"]["model"] == "m" * 200
+        client.takes.set()
+        await playing
+        await stage.close()
 
 
 async def test_an_upstream_that_is_away_leaves_a_void_record(meter, books):
