@@ -310,10 +310,16 @@ async def test_who_takes_the_room_between_two_tries_makes_the_upstream_count(boo
 
 async def test_a_refusal_after_the_count_holds_nothing(books, owner, meter):
     quota = books.set_quota("tokens", 5_600)
-    count = Count(5_000)
+    count, tries = Count(5_000), []
     candidate = candidate_of(body_of(input=LONG, max_output_tokens=601), SHEET, owner=owner)
+
+    async def hold(wanted):
+        tries.append(wanted.hold_tokens)
+        await meter.hold(wanted)
+
     with pytest.raises(QuotaExceeded) as refused:
-        await admit(candidate, True, meter.hold, count)
+        await admit(candidate, True, hold, count)
+    assert (len(tries), tries[-1]) == (2, 5_601)  # what it states is not to be clamped: no try is made for that
     assert (refused.value.lacking[0].needed, refused.value.left("tokens"), count.asked) == (5_601, 5_600, 1)
     assert books.window(quota) == (0, 0)
 
