@@ -69,6 +69,7 @@ class Candidate:
         terms = Terms(
             self.route.upstream_model or name, model.context_window, allowances.tool_calls, allowances.tool_input_tokens
         )
+        self._whole_window = terms.window
         self._bound: Bound = bound_of(call, request_bytes, terms)
 
     def is_worth_counting(self, refusal: QuotaExceeded) -> bool:
@@ -93,8 +94,11 @@ class Candidate:
         self._bound = self._bound.counted(tokens)
 
     def unlimited(self) -> "Offer":
-        """As it came: where nothing is enforced, a request is not touched."""
-        return self._offer(self._bound.output_tokens or self._most_output, {})
+        """As it came: where nothing is enforced, a request is not touched.
+
+        A quota that is not known of yet may hold it all the same, so the bound is one here too.
+        """
+        return self._offer(self._bound.output_tokens or self._most_output or self._whole_window, {})
 
     def limited(self, refusal: QuotaExceeded | None = None) -> "Offer":
         """With limits where it states none; by what is left, once that is known. TooLittleLeft."""

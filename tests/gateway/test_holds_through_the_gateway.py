@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import httpx
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
 from billing.models import Price
@@ -102,7 +104,16 @@ def breaches(organization):
     return {name: rows for name, rows in found.items() if rows}
 
 
-def test_what_exceeds_the_hold_is_overage_and_nobody_pays_it(requests, acme, upstream, record_property):
+def alarms(gateway):
+    """How many requests cost more than was held."""
+    text = httpx.get(f"{gateway.origin}/metrics", headers={"Authorization": "Bearer metrics"}).text
+    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
+    name, labels = "tollgate_alarms_total", {"reason": "above_hold"}
+    return sum(sample.value for sample in samples if (sample.name, sample.labels) == (name, labels))
+
+
+def test_what_exceeds_the_hold_is_overage_and_nobody_pays_it(gateway, requests, acme, upstream, record_property):
+    before = alarms(gateway)
     money = set_quota("cost", 10**14, organization=acme.organization, period="month")
     tokens = set_quota("tokens", 10**12, project=acme.project)
     ask_all(acme, requests)
@@ -125,6 +136,8 @@ def test_what_exceeds_the_hold_is_overage_and_nobody_pays_it(requests, acme, ups
             over.append(one)
     assert len(over) >= len(COST_TOO_MUCH)
     assert all(one.request.asks_upstream_tools for one in over)
+    assert alarms(gateway) - before == len(over)
+    assert all((f"record {one.request_id}: above_hold" in gateway.log) == (one in over) for one in requests)
     charged = sum(record.charged_nano_usd for record in records.values())
     overage = sum(record.overage_nano_usd for record in records.values())
     record_property(
