@@ -37,8 +37,10 @@ PLANS = {
     "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
     "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
 }  # fmt: skip
-# A call that was given up here must not wait for locks there for long.
-OPTIONS = "-c statement_timeout=4500 " + " ".join(f"-c {name}={value}" for name, value in PLANS.items())
+# What is committed stays, whatever the server is set to; a call given up here does not wait for locks there for long.
+OPTIONS = "-c synchronous_commit=on -c statement_timeout=4500 " + " ".join(
+    f"-c {name}={value}" for name, value in PLANS.items()
+)
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
@@ -196,7 +198,8 @@ class Lane:
             outcomes = msgspec.json.decode(await self._call(END_EXACTLY, [batch.ends(missed)]))
             for record_id, outcome in outcomes.items():
                 if outcome == "unknown":
-                    logger.error("metering: record %s ended and was never held", record_id)
+                    end = batch.settlements[UUID(record_id)][0]
+                    logger.error("metering: record %s ended and its hold is lost: %r", record_id, end)
         for record_id, (_, waiter) in batch.settlements.items():
             self._when_ended(record_id)
             if not waiter.done():

@@ -4,14 +4,17 @@ A host is lost when all its processes have been silent for a while. Looks measur
 the time that should lie between two, so that an outage of the database, or of whoever looks, is no silence.
 """
 
+import logging
 from collections.abc import Sequence
 
 import msgspec
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from billing.lane import PLANS
 from billing.record import Settlement
 from billing.recovery import Orphan, orphan_of
+
+logger = logging.getLogger(__name__)
 
 MOST = 500
 DAYS_KEPT = 7
@@ -54,8 +57,19 @@ def orphans(silent_seconds: float) -> list[Orphan]:
         return [orphan_of(row) for row in cursor.fetchall()]
 
 
-def end(settlements: Sequence[Settlement]) -> None:
-    """Ends them, all or nothing. What has ended meanwhile stays as it is."""
+def end(settlements: Sequence[Settlement]) -> int:
+    """Ends them, together or else one by one; returns how many. What has ended meanwhile stays as it is."""
+    try:
+        _end(settlements)
+        return len(settlements)
+    except DatabaseError as error:
+        if len(settlements) > 1:
+            return sum(end([settlement]) for settlement in settlements)
+        logger.error("record %s cannot be ended (%s)", settlements[0].id, error)
+        return 0
+
+
+def _end(settlements: Sequence[Settlement]) -> None:
     ends = msgspec.json.encode(sorted(settlements, key=lambda settlement: settlement.id)).decode()
     with transaction.atomic(), connection.cursor() as cursor:
         for name, value in PLANS.items():

@@ -55,11 +55,15 @@ class Upkeep:
             asyncio.create_task(_repeat(lambda: self._audit(intervals.audit), intervals.audit), name="audit"),
         ]
 
-    async def close(self) -> None:
+    async def pause(self) -> None:
+        """Ends the loops: no replay is begun that the lane would have to wait for."""
         for loop in self._loops:
             loop.cancel()
         if self._loops:
             await asyncio.wait(self._loops, timeout=1)
+
+    async def close(self) -> None:
+        """Says that the process is gone, once the meter is closed."""
         if not self._meter.open_requests():  # else whoever replays the spool says so
             await _once(self._stop)
 

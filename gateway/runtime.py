@@ -81,6 +81,7 @@ class Runtime:
     async def close(self) -> None:
         """The meter first: what is still to be written needs nothing but its own connection."""
         await asyncio.sleep(0)  # tasks that were just cancelled hand in their endings
+        await self.upkeep.pause()
         await self.meter.close(settings.SHUTDOWN_SECONDS)
         await self.upkeep.close()
         await self.key_use.close()

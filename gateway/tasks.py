@@ -22,7 +22,8 @@ def reap_lost_hosts() -> None:
     while orphans := reaping.orphans(settings.HOST_SILENT_SECONDS):
         ends = asyncio.run(_ends_of(orphans))
         faults.reach("reap.entry")
-        reaping.end(ends)
+        if not reaping.end(ends):
+            break
     reaping.close(settings.HOST_SILENT_SECONDS)
 
 

@@ -14,10 +14,10 @@ from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
     Broken,
     Busy,
-    Failing,
     Misconfigured,
     TimedOut,
     Unreachable,
+    Unreadable,
     Unusable,
     UpstreamFailed,
     failure_of,
@@ -99,7 +99,7 @@ async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> 
     except (UpstreamFailed, TimeoutError):
         body = b""
     if status == 200:
-        return Failing("an encoded answer, though identity was asked for")
+        return Unreadable("an encoded answer, though identity was asked for")
     failure = failure_of(status, exchange.headers, body, host=upstream.origin.host)
     if isinstance(failure, Misconfigured):
         logger.error("upstream %s refuses our account (%s): check its key and credit", upstream.name, failure)

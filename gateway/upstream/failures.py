@@ -57,7 +57,11 @@ class Answered(UpstreamFailed):
 
 
 class Failing(Answered):
-    """5xx, HTML, or anything unreadable."""
+    """5xx, or another status that means nothing to us."""
+
+
+class Unreadable(UpstreamFailed):
+    """A 200 whose body we cannot read: nobody knows what the upstream did for it."""
 
 
 class GatewayTimeout(Answered):

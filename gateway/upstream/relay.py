@@ -12,7 +12,7 @@ from typing import Protocol
 
 from billing import faults
 from gateway.upstream.exchange import Exchange
-from gateway.upstream.failures import Broken, Failing, UpstreamFailed
+from gateway.upstream.failures import Broken, Unreadable, UpstreamFailed
 from gateway.upstream.outcome import Outcome
 from gateway.wire.endings import ending_of_ours
 from gateway.wire.stream import EventSplitter, EventTooLarge, has_data
@@ -102,7 +102,7 @@ class Relay:
         body = await exchange.read(self._max_bytes)
         reading = read_answer(body)
         if reading is None:
-            raise Failing("the answer is no JSON object")
+            raise Unreadable("the answer is no JSON object")
         faults.reach("ending.read")
         if not client.is_gone:
             self._outcome.answer_begins(200)
@@ -159,10 +159,9 @@ class Relay:
             faults.reach("event.passed")
             return
         faults.reach("ending.read")
-        if ending:
-            await client.send(block[:ending])
+        # What came in one piece with the ending waits for it: a slow reader must not stand before the books.
         await self._outcome.ended(self._tap.reading, drained=client.is_gone)
-        await client.send(block[ending:])
+        await client.send(block)
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
 

@@ -75,7 +75,6 @@ class Request:
     end: object = None
     charged: int = 0
     adjustment: tuple | None = None  # cost, charged and overage: differences
-    ghost: list | None = None  # shares of a hold that came back to life
 
     @property
     def is_bound(self):
@@ -108,8 +107,7 @@ class Model:
             for end in missed:
                 self.end(end)
             return {}
-        if not any(self.is_ghost(end.id) for end in ends):
-            ends.sort(key=lambda end: not self.is_open(end.id))
+        ends.sort(key=lambda end: not self.is_open(end.id))
         for end in ends:
             self.end(end)
         return self.hold_exactly(holds)
@@ -117,8 +115,7 @@ class Model:
     def goes_fast(self, holds, ends):
         if self.is_tight and self.can_be_tight and holds:
             return False
-        repeated = any(hold.id in self.requests and self.is_held(hold.id) for hold in holds)
-        if repeated or any(self.is_ghost(end.id) for end in ends) or not all(self.could_be_held(h) for h in holds):
+        if any(hold.id in self.requests or not self.could_be_held(hold) for hold in holds):
             return False
         changes, taken = {}, set()
         for end in ends:
@@ -163,12 +160,6 @@ class Model:
         self.requests[hold.id] = Request(hold, self.shares(hold))
         self.take(self.requests[hold.id].shares)
 
-    def revive(self, hold):
-        """The call that held an ended request is carried out once more, late."""
-        if self.could_be_held(hold) and all(s.held <= s.window.room for s in self.shares(hold) if s.held):
-            self.requests[hold.id].ghost = self.shares(hold)
-            self.take(self.requests[hold.id].ghost)
-
     def take(self, shares):
         for share in shares:
             share.window.held += share.held
@@ -183,9 +174,6 @@ class Model:
                 share.window.held -= share.held
                 share.window.posted += request.posted(share, end, request.charged, int(end.state == "settled"))
             return
-        for share in request.ghost or []:
-            share.window.held -= share.held
-        request.ghost = None
         is_truth = end.usage_source in TRUTHS and request.end.usage_source not in TRUTHS
         if is_truth and request.adjustment is None:
             self.adjust(request, end)
@@ -207,12 +195,6 @@ class Model:
 
     def is_open(self, request_id):
         return request_id in self.requests and self.requests[request_id].end is None
-
-    def is_ghost(self, request_id):
-        return request_id in self.requests and self.requests[request_id].ghost is not None
-
-    def is_held(self, request_id):
-        return self.is_open(request_id) or self.is_ghost(request_id)
 
     def lacks_price(self, hold):
         return hold.price_id is None and any(q.is_hard and q.metric == "cost" for q in self.quotas_of(hold))

@@ -13,7 +13,7 @@ import httpx
 import msgspec
 import pytest
 from psycopg.conninfo import make_conninfo
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from billing import faults
 from billing.estimation import UNKNOWN, Ratio
@@ -368,8 +368,7 @@ async def test_a_replay_that_breaks_off_is_taken_up(host, books, faulty, point):
     await dead.dies()
     first, second = await host.replay(), await host.replay()
     faulty(f"{point}=raise@3")
-    with pytest.raises(faults.Injected):
-        await first.run()
+    assert await first.run() == 0
     assert dead.folder.exists()
     assert await second.run() == 1
     assert [books.record(hold)["cost_nano_usd"] for hold in holds] == [1, 2, 3, 4, 5]
@@ -382,8 +381,7 @@ async def test_a_replay_without_a_database_leaves_the_spool_to_the_next(host, bo
     hold = dead.held(*dispatched(final(70)))
     await dead.dies()
     cut_off = await host.replay(pool_url=make_conninfo(books.url, host=str(tmp_path)), pool_seconds=0.3)
-    with pytest.raises(PoolTimeout):
-        await cut_off.run()
+    assert await cut_off.run() == 0
     assert books.state(hold) == "pending"
     assert await (await host.replay()).run() == 1
     assert books.record(hold)["cost_nano_usd"] == 70
