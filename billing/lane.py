@@ -38,9 +38,8 @@ PLANS = {
     "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
 }  # fmt: skip
 # What is committed stays, whatever the server is set to; a call given up here does not wait for locks there for long.
-OPTIONS = "-c synchronous_commit=on -c statement_timeout=4500 " + " ".join(
-    f"-c {name}={value}" for name, value in PLANS.items()
-)
+SAFE = {"synchronous_commit": "on", "statement_timeout": "4500"}
+OPTIONS = " ".join(f"-c {name}={value}" for name, value in (SAFE | PLANS).items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"

@@ -38,12 +38,21 @@ REFUSING = [
     ("sim-status-503", 502, "server_error", "upstream_error"),
     ("sim-status-504", 504, "server_error", "timeout"),
     ("sim-html", 502, "server_error", "upstream_error"),
-    ("sim-gzip", 502, "server_error", "upstream_error"),
     ("sim-unauthorized", 502, "server_error", "upstream_error"),
     ("sim-forbidden", 502, "server_error", "upstream_error"),
     ("sim-quota", 502, "server_error", "upstream_error"),
     ("sim-ratelimited-7", 503, "service_unavailable_error", "slow_down"),
 ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_cannot_be_read_costs_nothing_and_is_flagged(acme, stream):
+    """The upstream may have done the work: nobody knows."""
+    response = acme.ask("sim-gzip", stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
+    record = last_record(acme)
+    assert (record.state, record.usage_source, record.cost_nano_usd) == ("settled", "estimated", 0)
+    assert record.flags == ["unanswered"]
 
 
 @pytest.mark.parametrize("refusing", REFUSING, ids=lambda refusing: refusing[0])
