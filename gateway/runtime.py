@@ -18,6 +18,7 @@ from billing.upkeep import Intervals, Upkeep
 from gateway.admission import Allowances
 from gateway.key_use import KeyUse
 from gateway.snapshot import Snapshots
+from gateway.upstream.count import Counts
 from gateway.upstream.lookup import Lookup
 from gateway.upstream.models_list import ModelLists
 from gateway.upstream.relay import Drains
@@ -64,6 +65,7 @@ class Runtime:
             self.process_id, host_id(settings.SPOOL_DIR), self.pool, self.meter,
             Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
         )  # fmt: skip
+        self.counts = Counts(self.transport, settings.COUNT_SECONDS)
         self.allowances = Allowances(
             settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS
         )

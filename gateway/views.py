@@ -16,7 +16,6 @@ from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.errors import MethodNotAllowed, UnsupportedMediaType, WebSocketRefused
 from gateway.ownership import refuse_stored_objects
-from gateway.upstream.count import count_input_tokens
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.models_list import usable_models
 from gateway.upstream.outcome import Outcome
@@ -48,7 +47,7 @@ async def create_response(request: Request) -> HttpResponseBase:
     catalog = await runtime.snapshots.catalog()
     candidate = Candidate(_caller(request, key), asked, len(body), catalog, runtime.allowances)
     call = _upstream_call(request, asked, body, candidate.route)
-    count = partial(count_input_tokens, runtime.transport, candidate.route, call, seconds=settings.COUNT_SECONDS)
+    count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
     relay = Relay(Outcome(offer.admitted, runtime.meter, request.arrived), runtime.drains, settings.MAX_EVENT_BYTES)

@@ -1,5 +1,6 @@
 """The count before a hold, of the simulator and of upstreams that cannot."""
 
+import asyncio
 import json
 import uuid
 
@@ -10,7 +11,7 @@ from gateway import sealing
 from gateway.addresses import origin_of
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.local.simulator import Simulator
-from gateway.upstream.count import count_input_tokens
+from gateway.upstream.count import AT_ONCE, Counts, count_input_tokens
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.transport import UpstreamTransport
 from gateway.wire.objects import object_in
@@ -124,3 +125,20 @@ async def test_nobody_at_the_address_is_none(transport):
     async with listening(answering()) as origin:
         route = route_to(f"http://127.0.0.1:{origin.port}/v1")
     assert await count_input_tokens(transport, route, call_of(WHOLE)) is None
+
+
+async def test_an_organization_has_few_counts_at_once_and_keeps_no_other_from_theirs(transport):
+    """Each count waits for an answer that does not come; one more is not made."""
+    acme, globex = uuid.uuid4(), uuid.uuid4()
+    async with listening(lambda reader, writer: asyncio.Event().wait()) as origin:
+        route, counts = route_to(f"http://127.0.0.1:{origin.port}/v1"), Counts(transport, seconds=5)
+        waiting = [asyncio.create_task(counts.count(acme, route, call_of(WHOLE))) for _ in range(AT_ONCE)]
+        await asyncio.sleep(0)
+        assert await counts.count(acme, route, call_of(WHOLE)) is None
+        other = asyncio.create_task(counts.count(globex, route, call_of(WHOLE)))
+        await asyncio.sleep(0)
+        assert not other.done()
+        for task in (*waiting, other):
+            task.cancel()
+        await asyncio.wait([*waiting, other])
+    assert not counts._running
