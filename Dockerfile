@@ -19,7 +19,7 @@ RUN TOLLGATE_ENV=production DATABASE_URL=postgres://build/build REDIS_URL=redis:
 
 FROM python:3.13-slim
 RUN python -m pip uninstall --yes --quiet --root-user-action ignore pip \
-    && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/tollgate
+    && install --directory --owner 10001 --group 10001 --mode 0700 /var/lib/tollgate /var/lib/tollgate/spool
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app

@@ -24,6 +24,8 @@ from gateway.upstream.models_list import ModelLists
 from gateway.upstream.relay import Drains
 from gateway.upstream.transport import UpstreamTransport
 
+LAST_WRITES_SECONDS = 20  # after the drain; what is not written by then is left in the spool
+
 logger = logging.getLogger(__name__)
 
 
@@ -84,7 +86,7 @@ class Runtime:
         """The meter first: what is still to be written needs nothing but its own connection."""
         await asyncio.sleep(0)  # tasks that were just cancelled hand in their endings
         await self.upkeep.pause()
-        await self.meter.close(settings.SHUTDOWN_SECONDS)
+        await self.meter.close(LAST_WRITES_SECONDS)
         await self.upkeep.close()
         await self.key_use.close()
         await self.snapshots.close()

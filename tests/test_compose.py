@@ -135,3 +135,11 @@ def test_only_what_runs_goes_into_the_image(tmp_path):
     assert {"manage.py", "requirements.txt", "gateway", "billing", "accounts", "templates", "static"} == names
     assert not list(tmp_path.rglob("*.pyc"))
     assert Path(tmp_path, "gateway", "settings.py").exists()
+
+
+def test_the_spool_outlives_the_container():
+    """Its root is read-only: without the volume the gateway would not start, and with tmpfs open requests were lost."""
+    (place,) = [volume.partition(":")[2] for volume in SERVICES["web"]["volumes"]]
+    assert place == f"{image.environment()['TOLLGATE_VAR']}/spool"  # the setting's default
+    made = next(rest for word, rest in image.instructions() if word == "RUN" and "install --directory" in rest)
+    assert place in made.split()  # so that the volume is the image's user's
