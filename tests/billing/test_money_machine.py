@@ -70,7 +70,7 @@ class Money(RuleBasedStateMachine):
 
     def teardown(self):
         try:
-            held = [request.hold for request in self.model.requests.values() if self.model.is_held(request.hold.id)]
+            held = [request.hold for request in self.model.requests.values() if self.model.is_open(request.hold.id)]
             self._send([], [void(hold.id, None) for hold in held], "")
             assert all(window.held == 0 for quota in self.model.quotas for window in quota.windows)
             self.post(100_000)
@@ -247,7 +247,7 @@ class Money(RuleBasedStateMachine):
         }  # fmt: skip
         held = "SELECT id FROM billing_hold WHERE organization_id = ANY (%s)"
         held = {row["id"] for row in self.tenancy.execute(held, self.tenancy.organizations)}
-        assert held == {item for item in self.model.requests if self.model.is_held(item)}
+        assert held == {item for item in self.model.requests if self.model.is_open(item)}
 
 
 def _id(item):

@@ -81,8 +81,10 @@ async def test_a_server_that_takes_no_writes_for_a_while_refuses_no_end(meter, o
 async def test_a_server_that_was_killed_gets_the_ends_when_it_is_back(meter, own_books, server):
     hold = own_books.hold()
     await meter.hold(hold)
+    lane = own_books.lane()
     server._process.kill()
     server.stop()
+    await until(lambda: not Path(f"/proc/{lane}").exists())  # it sees the postmaster's death a moment later
     assert not await meter.settle(settled(hold))
     server.start()
     again = Books(own_books.url)
