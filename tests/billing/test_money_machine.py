@@ -1,6 +1,7 @@
 """Any story of holds, ends, limits and losses leaves the books as a plain model has them."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import psycopg
@@ -15,7 +16,7 @@ from billing.lane import END_EXACTLY, HOLD_EXACTLY, WRITE, Lane
 from billing.record import void
 from billing.refusals import QuotaExceeded, Unpriced
 from tests import plane_database
-from tests.billing.books import batch_of, settled
+from tests.billing.books import batch_of, new_id, settled
 from tests.billing.money_model import Model, Quota
 from tests.billing.tenancy import Tenancy
 
@@ -60,6 +61,7 @@ class Money(RuleBasedStateMachine):
         self.owners = [acme, self.tenancy.owner(acme["organization_id"], acme["project_id"]),
                        self.tenancy.owner(acme["organization_id"]), globex]  # fmt: skip
         self.model = Model()
+        self.began, self.made = int(time.time() * 1000), 0
         self.ends = []
         self.loop = asyncio.new_event_loop()
         self.lane = Lane(self.url, lambda record_id: None)
@@ -203,6 +205,8 @@ class Money(RuleBasedStateMachine):
     def _new_hold(self, data):
         owner = self.owners[data.draw(st.integers(0, 3))]
         fields = {} if data.draw(st.integers(0, 9)) else {"price_id": None}
+        self.made += 1  # in the order of their ids, as they are decided: else no two runs would be the same
+        fields["id"] = new_id(self.began + self.made)
         return self.tenancy.hold(owner, data.draw(AMOUNTS), hold_tokens=data.draw(AMOUNTS), **fields)
 
     def _new_end(self, data, hold):
