@@ -245,7 +245,7 @@ async def test_an_end_that_was_never_held_is_said_and_written_nowhere(lane, book
     hold = books.hold()
     await lane.end(settled(hold))
     assert books.state(hold) is None
-    assert "was never held" in caplog.text
+    assert "its hold is lost" in caplog.text
 
 
 # What the database refuses

@@ -45,12 +45,12 @@ def test_no_record_is_counted_twice_or_not_at_all_by_a_posting_at_the_same_time(
     records = 150
     for number in range(records):
         settled_record(committed_key, TokenUsage(input=1, output=number))
-    posted = threading.Event()
+    posted, seen_once_more = threading.Event(), threading.Semaphore(0)
 
     def post_all():
         try:
-            while post(most=1):
-                pass
+            while post(most=10):
+                seen_once_more.acquire(timeout=10)
         finally:
             posted.set()
             connection.close()
@@ -60,6 +60,7 @@ def test_no_record_is_counted_twice_or_not_at_all_by_a_posting_at_the_same_time(
     thread.start()
     while not posted.is_set():
         seen.append(usage(key=committed_key)["total"]["requests"])
+        seen_once_more.release()
     thread.join()
     assert UsageRollup.objects.get(api_key=committed_key).requests == records
     assert len(seen) > 5
