@@ -3,10 +3,11 @@
 -- has done nothing. A record counts in the hour in which it was admitted, an adjustment in the hour in which it came.
 
 CREATE OR REPLACE FUNCTION billing_post_settled(most int) RETURNS bigint LANGUAGE sql AS $$
-    WITH claimed AS MATERIALIZED (
-        DELETE FROM billing_unposted u USING (
-            SELECT record_id, is_adjustment FROM billing_unposted
-            ORDER BY record_id, is_adjustment LIMIT most FOR UPDATE SKIP LOCKED) c
+    WITH oldest AS MATERIALIZED (  -- as a subquery it might be run for each row, and each time skip what it locked
+        SELECT record_id, is_adjustment FROM billing_unposted
+        ORDER BY record_id, is_adjustment LIMIT most FOR UPDATE SKIP LOCKED
+    ), claimed AS MATERIALIZED (
+        DELETE FROM billing_unposted u USING oldest c
         WHERE u.record_id = c.record_id AND u.is_adjustment = c.is_adjustment
         RETURNING u.record_id, u.is_adjustment
     ), item AS MATERIALIZED (
