@@ -87,7 +87,8 @@ CREATE TABLE billing_usagerecord (
 ) PARTITION BY RANGE (id);
 
 CREATE TABLE billing_usagerecord_default PARTITION OF billing_usagerecord DEFAULT;
-CREATE INDEX billing_usagerecord_of_organization ON billing_usagerecord (organization_id, id);
+-- Not by id: a plan made while the table was small would look ids up here, reading all of it once it has grown.
+CREATE INDEX billing_usagerecord_of_organization ON billing_usagerecord (organization_id, created_at);
 -- Rows lie in the order of their ends, nearly in that of their beginnings: a few bytes for each thousand of them.
 CREATE INDEX billing_usagerecord_by_time ON billing_usagerecord USING brin (created_at, ended_at)
     WITH (autosummarize = on);

@@ -112,7 +112,7 @@ def recent_requests(
         seen = requests.visible_to(user) if user else requests
         if organization:
             seen = seen.filter(organization=organization)
-        for request in seen.select_related("organization", "project", "api_key").order_by("-id")[:limit]:
+        for request in seen.select_related("organization", "project", "api_key").order_by("-created_at", "-id")[:limit]:
             newest[request.id] = request
     return sorted(newest.values(), key=lambda request: request.id, reverse=True)[:limit]
 
