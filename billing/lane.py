@@ -198,7 +198,7 @@ class Lane:
             for record_id, outcome in outcomes.items():
                 if outcome == "unknown":
                     end = batch.settlements[UUID(record_id)][0]
-                    logger.error("metering: record %s ended and its hold is lost: %r", record_id, end)
+                    logger.error("metering: record %s ended and its hold is lost: %r", record_id, bare(end))
         for record_id, (_, waiter) in batch.settlements.items():
             self._when_ended(record_id)
             if not waiter.done():
@@ -242,7 +242,7 @@ class Lane:
             if not waiter.done():
                 waiter.set_exception(BillingUnavailable("The record was refused."))
         for settlement, waiter in batch.settlements.values():
-            logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, settlement)
+            logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, bare(settlement))
             less = _less(settlement)
             if isinstance(error, _Stuck):
                 asyncio.get_running_loop().call_later(PARKED_SECONDS, self._end_again, settlement, waiter)

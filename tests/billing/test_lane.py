@@ -269,10 +269,12 @@ async def test_a_hold_that_is_refused_keeps_no_neighbour(lane, books, bad, caplo
 
 
 @pytest.mark.parametrize("bad", [{"response_id": "resp\0"}, {"reported_usage": {"\0": 1}}, {"service_tier": "\ud800"}])
-async def test_of_an_end_whose_text_is_refused_the_figures_are_kept(lane, books, bad):
+async def test_of_an_end_whose_text_is_refused_the_figures_are_kept(lane, books, bad, caplog):
     hold = books.hold()
     await lane.hold(hold)
-    await lane.end(settled(hold, **bad))
+    await lane.end(settled(hold, **({"served_model": "canary"} | bad)))
+    assert "is refused" in caplog.text
+    assert "canary" not in caplog.text  # what an upstream wrote may hold anything
     record = books.record(hold)
     assert (record["flags"], record["usage_source"], record["cost_nano_usd"]) == (["refused"], "reported", 100)
 
