@@ -36,16 +36,16 @@ BEGIN
             service_tier text, upstream_request_id text, input_tokens bigint, cached_tokens bigint,
             cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, delta_events bigint, tool_calls jsonb,
             reported_usage jsonb, cost_nano_usd bigint, lines jsonb, flags text[], first_byte_ms int, latency_ms int)
-    ), released AS (
-        -- By an array: no plan can read more than the batch's own holds, however many are open.
-        DELETE FROM billing_hold WHERE id = ANY (ARRAY(SELECT id FROM e)) RETURNING *
     ), ended AS MATERIALIZED (
+        -- Each by its id, in their order: no plan can read more than the batch's own holds, however many are open.
         SELECT e.*, h.organization_id, h.project_id, h.api_key_id, h.process_id, h.endpoint, h.model, h.upstream_id,
             h.upstream, h.upstream_model, h.price_id, h.stream, h.asked_service_tier, h.client_request_id,
             h.retry_count, h.request_bytes, h.hold_nano_usd, h.hold_tokens, h.is_bound, h.window_ids, h.held_as,
             h.held_amounts, h.flags AS hold_flags, h.created_at, e.input_tokens + e.output_tokens AS tokens,
             CASE WHEN h.is_bound THEN least(e.cost_nano_usd, h.hold_nano_usd) ELSE e.cost_nano_usd END AS charged
-        FROM released h JOIN e ON e.id = h.id
+        FROM e CROSS JOIN LATERAL (SELECT * FROM billing_hold WHERE id = e.id OFFSET 0) h
+    ), released AS (
+        DELETE FROM billing_hold WHERE id = ANY (ARRAY(SELECT id FROM ended)) RETURNING 1
     ), recorded AS (
         INSERT INTO billing_usagerecord (
             id, state, usage_source, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id,
@@ -93,22 +93,28 @@ BEGIN
         FROM h
     ), delta AS MATERIALIZED (
         SELECT window_id, sum(held)::bigint AS held, sum(posted)::bigint AS posted, bool_or(is_new) AS is_taken FROM (
-            SELECT w.id AS window_id, -w.held AS held, billing_posted_amount(w.held_as, w.held, r.cost_nano_usd,
-                r.charged, r.tokens, (r.state = 'settled')::int) AS posted, false AS is_new
-            FROM ended r CROSS JOIN LATERAL unnest(r.window_ids, r.held_as, r.held_amounts) AS w(id, held_as, held)
+            SELECT w.id AS window_id, -w.held AS held, billing_posted_amount(w.held_as, w.held, w.cost_nano_usd,
+                w.charged, w.tokens, w.requests) AS posted, false AS is_new
+            FROM (
+                SELECT unnest(window_ids) AS id, unnest(held_as) AS held_as, unnest(held_amounts) AS held,
+                    cost_nano_usd, charged, tokens, (state = 'settled')::int AS requests
+                FROM ended) w
             UNION ALL
             SELECT w.id, w.held, 0, true
-            FROM h CROSS JOIN LATERAL unnest(h.window_ids, h.held_amounts) AS w(id, held) WHERE w.held > 0) change
+            FROM (SELECT unnest(window_ids) AS id, unnest(held_amounts) AS held FROM h) w WHERE w.held > 0) change
         GROUP BY window_id ORDER BY window_id
     ), changed AS (
         UPDATE billing_quotawindow w SET held = w.held + d.held, posted = w.posted + d.posted
         FROM delta d
         WHERE w.id = d.window_id
+            -- Else another call has ended one of them since it was read here.
+            AND (SELECT count(*) FROM released) = (SELECT count(*) FROM ended)
             AND (NOT d.is_taken OR d.posted + d.held <= w.limit_amount - w.posted - w.held)
         RETURNING 1
     )
     SELECT ARRAY(SELECT id FROM ended),
         NOT EXISTS (SELECT FROM h WHERE NOT are_open) AND (SELECT count(*) FROM changed) = (SELECT count(*) FROM delta)
+            AND (SELECT count(*) FROM released) = (SELECT count(*) FROM ended)
             -- A call that is carried out long after it was given up must not open again what has ended meanwhile.
             AND NOT EXISTS (
                 SELECT FROM h CROSS JOIN LATERAL (SELECT state FROM billing_usagerecord WHERE id = h.id OFFSET 0) r)
