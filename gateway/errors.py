@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from django.http import HttpResponse
 
-from accounts.authentication import KeyRefused, Refusal
+from accounts.authentication import KeyRefused, Refusal, Scope
 from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
@@ -23,6 +23,11 @@ logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+SCOPES = {  # by the names that OpenAI's clients know
+    Scope.RESPONSES: "api.responses.write",
+    Scope.READ: "api.responses.read",
+    Scope.MODELS: "api.model.read",
+}
 DO_RETRY = {"x-should-retry": "true"}
 DO_NOT_RETRY = {"x-should-retry": "false"}
 
@@ -113,8 +118,8 @@ def _(error: KeyRefused) -> Envelope:
         return Envelope(401, INVALID, message, code="account_deactivated", reason=reason)
     if error.refusal is Refusal.ADDRESS:
         return Envelope(401, INVALID, "Your IP is not authorized for this API key.", reason=reason)
-    if error.refusal is Refusal.ENDPOINT:
-        message = "You have insufficient permissions for this operation: the API key is not allowed on this endpoint."
+    if error.refusal is Refusal.SCOPE:
+        message = f"You have insufficient permissions for this operation. Missing scopes: {SCOPES[Scope(error.shown)]}."
         return Envelope(401, INVALID, message, reason=reason)
     message = f"Incorrect API key provided: {error.shown}. Ask the gateway's administrators for a valid one."
     return Envelope(401, INVALID, message, code="invalid_api_key", reason=reason)

@@ -25,6 +25,13 @@ def committed(plane, django_db_blocker):
         yield
 
 
+@pytest.fixture(scope="module")
+def plane_unblocked(plane, django_db_blocker):
+    """As `committed`, for fixtures of a module."""
+    with plane_database.connected(django_db_blocker):
+        yield
+
+
 @pytest.fixture(scope="session")
 def upstream(tmp_path_factory):
     with UpstreamThread(tmp_path_factory.mktemp("simulator") / "log") as thread:
