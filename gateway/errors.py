@@ -17,6 +17,7 @@ from gateway.metrics import REFUSED
 from gateway.snapshot import SnapshotUnavailable
 from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
+from gateway.upstream.unbilled import TooManyAtOnce
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -195,6 +196,13 @@ def _(error: QuotaExceeded) -> Envelope:
         f"{needed}. {_way_out(quota)}"
     )
     return Envelope(429, "insufficient_quota", message, None, "insufficient_quota", "insufficient_quota", DO_NOT_RETRY)
+
+
+@envelope_of.register
+def _(error: TooManyAtOnce) -> Envelope:
+    message = f"Rate limit reached: at most {error.most} of these at once for an organization. Please retry in 1s."
+    headers = {**DO_RETRY, "retry-after": "1"}
+    return Envelope(429, "requests", message, None, "rate_limit_exceeded", "too_many_at_once", headers)
 
 
 @envelope_of.register

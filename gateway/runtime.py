@@ -23,6 +23,7 @@ from gateway.upstream.lookup import Lookup
 from gateway.upstream.models_list import ModelLists
 from gateway.upstream.relay import Drains
 from gateway.upstream.transport import UpstreamTransport
+from gateway.upstream.unbilled import Rooms
 
 LAST_WRITES_SECONDS = 20  # after the drain; what is not written by then is left in the spool
 
@@ -68,6 +69,7 @@ class Runtime:
             Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
         )  # fmt: skip
         self.counts = Counts(self.transport, settings.COUNT_SECONDS)
+        self.count_rooms, self.read_rooms = Rooms(settings.COUNTS_AT_ONCE), Rooms(settings.READS_AT_ONCE)
         self.allowances = Allowances(
             settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS
         )
