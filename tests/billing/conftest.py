@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 
 from accounts.models import APIKey, Organization, Project
-from billing import lane as lane_module
+from billing import connection
 from billing.lane import Lane
 from gateway.local.embedded import PostgresServer, database_url
 from tests import plane_database
@@ -45,8 +45,8 @@ async def lane(plane):
 @pytest.fixture
 def quick(monkeypatch):
     """A server that hangs is given up after a third of a second."""
-    monkeypatch.setattr(lane_module, "HANGING_SECONDS", 0.3)
-    monkeypatch.setattr(lane_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(connection, "HANGING_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture
