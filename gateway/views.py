@@ -15,7 +15,7 @@ from gateway.admission import Caller, Candidate, admit
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.errors import MethodNotAllowed, UnsupportedMediaType, WebSocketRefused
-from gateway.ownership import refuse_stored_objects
+from gateway.ownership.naming import refuse_stored_objects
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.models_list import usable_models
 from gateway.upstream.outcome import Outcome
