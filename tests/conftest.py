@@ -3,6 +3,8 @@
 The gateway is another process, so these tests commit, in a database of their own: each makes its own organizations.
 """
 
+import os
+
 import pytest
 
 from tests import plane_database
@@ -87,6 +89,19 @@ def quiet_loop(caplog):
     """No task or future of ours may end unseen."""
     yield
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.fixture
+def flushes(monkeypatch):
+    """The inodes that went to the disk, one fdatasync after the other."""
+    seen, fdatasync = [], os.fdatasync
+
+    def observed(descriptor):
+        seen.append(os.fstat(descriptor).st_ino)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", observed)
+    return seen
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -10,7 +10,7 @@ from gateway.admission import COMPACT, CREATE, Caller, Candidate, admit
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.errors import UnsupportedMediaType
-from gateway.ownership import refuse_stored_objects
+from gateway.ownership.naming import refuse_stored_objects
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Relay
