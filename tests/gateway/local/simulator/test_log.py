@@ -1,5 +1,4 @@
 import asyncio
-import contextlib
 import hashlib
 import json
 import re
@@ -96,43 +95,6 @@ async def test_the_exact_bytes_can_be_fetched_afterwards(simulator, client):
     for name in ("a", response_id):
         assert (await client.get(f"{simulator.origin}/simulator/sent/{name}")).content == answer.content
     assert (await client.get(f"{simulator.origin}/simulator/sent/unknown")).status_code == 404
-
-
-@pytest.mark.parametrize("model", ["sim-ok", "sim-fail-usage", "sim-usage-null", "sim-search-1"])
-@pytest.mark.parametrize("is_streamed", [False, True])
-async def test_a_response_can_be_asked_for_once_it_has_ended(simulator, client, model, is_streamed):
-    await client.post("/responses", json=asking(model, stream=is_streamed))
-    entry = simulator.log.ended()[-1]
-    stored = (await client.get(f"/responses/{entry['response_id']}")).json()
-    assert (stored["id"], stored["object"]) == (entry["response_id"], "response")
-    assert stored["status"] == ("failed" if "fail" in model else "completed")
-    assert stored["usage"] == entry["usage"]
-
-
-async def test_of_two_ends_the_first_is_kept(simulator, client):
-    await client.post("/responses", json=asking("sim-twice", stream=True))
-    stored = await client.get(f"/responses/{simulator.log.ended()[-1]['response_id']}")
-    assert stored.json()["usage"]["output_tokens"] == len(ECHO_TOKENS)
-
-
-async def test_a_response_is_in_progress_while_it_is_made_and_gone_with_its_client(simulator, client):
-    async with client.stream("POST", "/responses", json=asking("sim-hold", stream=True)):
-        await simulator.holds.until(1)
-        ((response_id,),) = simulator.holds.names()
-        stored = (await client.get(f"/responses/{response_id}")).json()
-        assert (stored["id"], stored["status"], stored["usage"]) == (response_id, "in_progress", None)
-    await simulator.holds.until(0)
-    await simulator.log.wait_for(lambda entry: entry.get("ending") == "client_gone")
-    assert (await client.get(f"/responses/{response_id}")).status_code == 404
-
-
-@pytest.mark.parametrize("asked", [{"store": False}, {"model": "sim-cut-close-7"}, {"model": "sim-fail-silent"}])
-async def test_what_is_not_stored_or_never_ended_is_not_found(simulator, client, asked):
-    with contextlib.suppress(httpx.TransportError):
-        await client.post("/responses", json=asking("sim-ok", stream=True) | asked)
-    entry = await simulator.log.wait_for(lambda entry: entry["kind"] == "ended")
-    answer = await client.get(f"/responses/{entry['response_id']}")
-    assert (answer.status_code, "not found" in answer.json()["error"]["message"]) == (404, True)
 
 
 async def test_the_bodies_kept_are_bounded():
