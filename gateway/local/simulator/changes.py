@@ -26,6 +26,14 @@ def hold(steps: Steps, reply: Reply, *, after: int, seconds: float | None) -> St
     yield from steps
 
 
+def hold_each(steps: Steps, reply: Reply) -> Steps:
+    """Behind each event: what follows is withheld until somebody lets it go."""
+    for step in steps:
+        yield step
+        if isinstance(step, dict):
+            yield Hold(None)
+
+
 # Breaking: `after` is the number of events that still come whole
 
 

@@ -195,6 +195,7 @@ DIRECTIVES: dict[str, Directive] = {
     "othermodel": serve_other_model,
     "delay": delay_headers,
     "hold": hold,
+    "stepwise": change_with(changes.hold_each),
     "status": refuse(refusals.status),
     "html": refuse(refusals.html),
     "garbage": refuse(refusals.garbage),
