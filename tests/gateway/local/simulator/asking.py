@@ -29,7 +29,7 @@ def events_in(body):
 
 
 async def stream(client, model, **more):
-    answer = await client.post("/responses", json=asking(model, stream=True, **more))
+    answer = await client.post("/responses", json=asking(model, stream=True) | more)
     assert answer.status_code == 200, answer.text
     return [json.loads(data) for _, data in events_in(answer.content) if data != "[DONE]"]
 

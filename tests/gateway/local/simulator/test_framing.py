@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(30)]
     "framing",
     [
         *("crlf", "cr", "dataonly", "nospace", "multiline", "bom", "comments", "blanks", "done", "bytes", "pieces-3"),
-        *("joined", "noblank", "gzip", "done.noblank.crlf"),
+        *("joined", "whole", "split", "noblank", "gzip", "done.noblank.crlf"),
     ],
 )
 async def test_odd_framing_still_says_the_same(client, framing):
