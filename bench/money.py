@@ -25,7 +25,8 @@ import psycopg
 from bench import cpu
 from bench.programs import BUILD, FOLDER
 from billing.batch import Batch
-from billing.lane import OPTIONS, WRITE
+from billing.connection import OPTIONS
+from billing.lane import WRITE
 from billing.metering import Meter
 from billing.record import Hold, Settlement
 from billing.request_ids import uuid7

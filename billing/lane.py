@@ -1,9 +1,8 @@
-"""The way of holds and ends into the database: one connection, one call at a time, each carrying what has gathered.
+"""The way of holds and ends into the database: one call at a time (connection.py), each carrying what has gathered.
 
 No timer: at low load a batch of one leaves at once. On a busy loop what is about to be handed in is waited for: a few
-rounds of the loop, while they bring something. Callers wait beside the lane and may leave. A batch is repeated
-until it is known what became of it: a call whose answer was lost may still be carried out, however late, so nothing may
-be decided about its holds before; once known, those that nobody waits for any more are voided.
+rounds of the loop, while they bring something. Callers wait beside the lane and may leave; once it is known what became
+of a batch, those of its holds that nobody waits for any more are voided.
 
 A batch goes the fast way, all or nothing in one statement. Where that gives up (a hold does not fit, a window is to be
 opened, an item is not new) its ends and then its holds are decided item by item (metering.sql).
@@ -11,38 +10,26 @@ opened, an item is not new) its ends and then its holds are decided item by item
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 
-from billing import faults
 from billing.batch import Batch, Waiter
+from billing.connection import Connection, GaveUp, Refused, Stuck
 from billing.record import Hold, Progress, Settlement, bare, refused, void
 from billing.refusals import BillingUnavailable, HoldOutcome, outcomes_of
 
 logger = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
+CUT_SECONDS = 0.1  # until a call whose connection was cut has failed
 MOST_ROUNDS = 8  # of the loop, before a batch leaves: each brings what the loop had ready meanwhile
 QUIET_ROUNDS = 2  # that brought nothing: nobody else is about to come
-RETRY_SECONDS = 0.2
-HANGING_SECONDS = 5
 TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
-# Plans stay nested loops over the ids in their order: the order of locks depends on it.
-PLANS = {
-    "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
-    "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
-}  # fmt: skip
-# What is committed stays, whatever the server is set to; a call given up here does not wait for locks there for long.
-SAFE = {"synchronous_commit": "on", "statement_timeout": "4500"}
-OPTIONS = " ".join(f"-c {name}={value}" for name, value in (SAFE | PLANS).items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
@@ -50,32 +37,14 @@ MARK = "SELECT billing_mark_progress(%s::json)"
 NOTHING = "[]"
 # What JSON cannot say, such as half a character, or lists in lists without end.
 UNSAYABLE = (ValueError, TypeError, OverflowError, RecursionError)
-# Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
-REFUSALS = ("22", "23", "54")
-GAVE_UP = ("TG001", "23505")
-# What passes by itself: the way to the database, its resources, its operators, other transactions.
-PASSING = ("08", "25", "40", "53", "57", "58")
-MOST_ATTEMPTS = 10  # at anything else, before its batch is taken apart
+GAVE_UP = ("TG001", "23505")  # how WRITE says that it did nothing
 PARKED_SECONDS = 5.0
-
-
-class _GaveUp(Exception):
-    """The fast way did nothing: the items are to be decided one by one."""
-
-
-class _Refused(Exception):
-    """Some item is wrong in itself."""
-
-
-class _Stuck(_Refused):
-    """The database is well and will not take some item, nobody knows why."""
 
 
 class Lane:
     """The lane of one process. `when_ended` is told each request whose end is known to be durable."""
 
     def __init__(self, conninfo: str, when_ended: Callable[[UUID], None]) -> None:
-        self._conninfo = conninfo
         self._when_ended = when_ended
         self._gathered = Batch()
         self._under_way = Batch()
@@ -83,7 +52,7 @@ class Lane:
         self._idle = asyncio.Event()
         self._idle.set()
         self._tight: dict[UUID, float] = {}  # organizations that were refused, and when
-        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._connection = Connection(conninfo, "metering")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -98,11 +67,11 @@ class Lane:
         idle.cancel()
         if unwritten := len(self._gathered) + len(self._under_way):
             logger.error("%d holds and ends are not written: the database did not answer", unwritten)
-            self._cut_connection()
-            await asyncio.sleep(RETRY_SECONDS / 2)  # the call under way fails of it, so that it need not be cancelled
+            self._connection.cut()
+            await asyncio.sleep(CUT_SECONDS)  # the call under way fails of it, so that it need not be cancelled
         self._task.cancel()
         await asyncio.wait([self._task], timeout=1)
-        await self._drop_connection()
+        await self._connection.close()
         return not unwritten
 
     def hold(self, hold: Hold) -> Waiter:
@@ -151,7 +120,9 @@ class Lane:
     async def _run(self) -> None:
         while True:
             await self._something.wait()
-            await self._connect()
+            await (
+                self._connection.open()
+            )  # before anything is taken: what waits here was not sent, and can be taken back
             await self._gather()
             self._under_way = self._gathered.take(LARGEST_BATCH)
             if self._under_way:
@@ -177,8 +148,8 @@ class Lane:
             if batch.settlements or batch.holds:
                 await self._write_items(batch)
             if batch.marks:
-                await self._call(MARK, [batch.mark_items()])
-        except (_Refused, *UNSAYABLE) as error:
+                await self._connection.call(MARK, [batch.mark_items()])
+        except (Refused, *UNSAYABLE) as error:
             await self._write_one_by_one(batch, error)
 
     async def _write_items(self, batch: Batch) -> None:
@@ -187,8 +158,8 @@ class Lane:
             await self._hold_exactly(batch)
             return
         try:
-            ended = await self._call(WRITE, [batch.ends(), batch.hold_items()])
-        except _GaveUp:
+            ended = await self._connection.call(WRITE, [batch.ends(), batch.hold_items()], GAVE_UP)
+        except GaveUp:
             await self._end_items(batch)
             await self._hold_exactly(batch)
         else:
@@ -199,8 +170,8 @@ class Lane:
         """The ends alone: they always fit."""
         if batch.settlements:
             try:
-                ended = await self._call(WRITE, [batch.ends(), NOTHING])
-            except _GaveUp:
+                ended = await self._connection.call(WRITE, [batch.ends(), NOTHING], GAVE_UP)
+            except GaveUp:
                 ended = []
             await self._ended(batch, ended)
 
@@ -208,7 +179,7 @@ class Lane:
         """What had no hold (any more) is looked at again: a repetition, or the truth after an estimate."""
         missed = batch.settlements.keys() - set(ended)
         if missed:
-            outcomes = msgspec.json.decode(await self._call(END_EXACTLY, [batch.ends(missed)]))
+            outcomes = msgspec.json.decode(await self._connection.call(END_EXACTLY, [batch.ends(missed)]))
             for record_id, outcome in outcomes.items():
                 if outcome == "unknown":
                     end = batch.settlements[UUID(record_id)][0]
@@ -220,7 +191,7 @@ class Lane:
 
     async def _hold_exactly(self, batch: Batch) -> None:
         if batch.holds:
-            self._held(batch, outcomes_of(await self._call(HOLD_EXACTLY, [batch.hold_items()])))
+            self._held(batch, outcomes_of(await self._connection.call(HOLD_EXACTLY, [batch.hold_items()])))
 
     def _held(self, batch: Batch, outcomes: dict[UUID, HoldOutcome]) -> None:
         """Tells who waits; a hold that nobody waits for any more is voided. No outcome: it is held."""
@@ -258,7 +229,7 @@ class Lane:
         for settlement, waiter in batch.settlements.values():
             logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, bare(settlement))
             less = _less(settlement)
-            if isinstance(error, _Stuck):
+            if isinstance(error, Stuck):
                 asyncio.get_running_loop().call_later(PARKED_SECONDS, self._end_again, settlement, waiter)
             elif less != settlement:
                 self._end_again(less, waiter)
@@ -269,79 +240,11 @@ class Lane:
         self._gathered.settlements.setdefault(settlement.id, (settlement, waiter))
         self._wake()
 
-    # Calls --------------------------------------------------------------------------------------------------------
-
-    async def _call(self, statement: str, parameters: list[str]) -> Any:
-        """What the database answered, however often it takes. _GaveUp and _Refused are answers too."""
-        attempts = 0
-        while True:
-            await self._connect()
-            try:
-                faults.reach("batch.sent")
-                answer = await self._execute(statement, parameters)
-                faults.reach("batch.answered")
-            except Exception as error:
-                state = getattr(error, "sqlstate", None) or ""
-                if statement == WRITE and state in GAVE_UP:
-                    raise _GaveUp from None
-                if _is_refusal(error, state):
-                    raise _Refused(type(error).__name__) from error
-                attempts += bool(state) and not state.startswith(PASSING)
-                if attempts >= MOST_ATTEMPTS:
-                    raise _Stuck(type(error).__name__) from error
-                logger.warning("metering: the database did not carry a batch out (%s)", type(error).__name__)
-                if not state.startswith("40"):  # rolled back for another's sake: the connection is well
-                    await self._drop_connection()
-                    await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return answer
-
-    async def _execute(self, statement: str, parameters: list[str]) -> Any:
-        """An await on psycopg is never cancelled: a server that hangs loses its connection."""
-        assert self._connection is not None
-        watchdog = asyncio.get_running_loop().call_later(HANGING_SECONDS, self._cut_connection)
-        try:
-            cursor = await self._connection.execute(statement, parameters, prepare=True)
-            row = await cursor.fetchone()
-        finally:
-            watchdog.cancel()
-        return row[0] if row else None
-
-    async def _connect(self) -> None:
-        """Before anything is taken: what waits for a connection was not sent, and can be taken back without a trace."""
-        while self._connection is None:
-            try:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, options=OPTIONS, application_name="tollgate metering",
-                    connect_timeout=HANGING_SECONDS, keepalives_idle=30,
-                )  # fmt: skip
-            except Exception as error:
-                logger.warning("metering: the database cannot be reached (%s)", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-
-    def _cut_connection(self) -> None:
-        """Ends the call under way as if the server had closed the connection."""
-        if self._connection is not None and not self._connection.closed:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
-
-    async def _drop_connection(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
-
 
 def _less(settlement: Settlement) -> Settlement:
     """What may be taken of a refused end: its figures, and if these are refused too, that there was one."""
     figures = bare(settlement)
     return refused(settlement.id) if settlement == figures else figures
-
-
-def _is_refusal(error: Exception, state: str) -> bool:
-    """Whether the items are to blame, or we; where it is the database, or the way to it, the batch is repeated."""
-    if isinstance(error, psycopg.Error):
-        return state.startswith(REFUSALS)
-    return not isinstance(error, OSError | faults.Injected)
 
 
 def is_fulfilled(waiter: Waiter) -> bool:

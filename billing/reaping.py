@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 from django.db import DatabaseError, connection, transaction
 
-from billing.lane import PLANS
+from billing.connection import PLANS
 from billing.record import Settlement
 from billing.recovery import Orphan, orphan_of
 

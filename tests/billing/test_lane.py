@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from billing import connection
 from billing import lane as lane_module
 from billing.lane import Lane
 from billing.refusals import BillingUnavailable, QuotaExceeded, Unpriced
@@ -131,8 +132,9 @@ async def test_the_fast_way_refuses_what_does_not_fit(lane, tenant_books, monkey
     holds = [tenant_books.hold(hold_tokens=100) for _ in range(4)]
     await lane.hold(holds[0])  # opens the window
     statements = []
-    call = lane._call
-    monkeypatch.setattr(lane, "_call", lambda statement, *rest: statements.append(statement) or call(statement, *rest))
+    way = lane._connection
+    call = way.call
+    monkeypatch.setattr(way, "call", lambda what, *rest: statements.append(what) or call(what, *rest))
     outcomes = await asyncio.gather(*map(lane.hold, holds[1:]), return_exceptions=True)
     assert statements == [lane_module.WRITE, lane_module.HOLD_EXACTLY]
     assert sum(isinstance(outcome, QuotaExceeded) for outcome in outcomes) == 2
@@ -361,7 +363,7 @@ async def test_a_hold_whose_answer_was_lost_is_held(cut_lane, books, quick):
 
 
 async def test_a_hold_whose_answer_was_lost_and_whose_request_left_ends_void(cut_lane, books, monkeypatch):
-    monkeypatch.setattr(lane_module, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 0.3)
     lane, proxy = cut_lane
     proxy.lose_next_answer()
     hold = books.hold()
