@@ -4,8 +4,9 @@ import httpx2
 import openai
 import pytest
 
+from gateway.local.simulator.identity import ORGANIZATION, PROJECT
 from tests.clients.sdk import Place, client_of, done, every, raised
-from tests.tenants import Tenant
+from tests.tenants import UPSTREAM_KEY, Tenant
 
 BROKEN = openai.InternalServerError
 # What the upstream answers, the class an SDK raises straight at it, and the class and status through the gateway.
@@ -24,7 +25,7 @@ UPSTREAM_ERRORS = [
     ("sim-status-504", BROKEN, BROKEN, 504),
     ("sim-html-502", BROKEN, BROKEN, 502),
 ]
-SECRETS = ("sk-upstream", "org-", "proj_", "<html")
+SECRETS = (ORGANIZATION, PROJECT, UPSTREAM_KEY, "<html")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -84,9 +85,14 @@ async def test_a_wrong_key_is_an_authentication_error(form, acme):
     assert error.code == "invalid_api_key"
 
 
-async def test_a_model_that_the_key_may_not_use_is_a_denied_permission(form, gateway, committed):
-    tenant = Tenant.make("narrow", gateway.url, allowed_models=["gpt-4.1"])
-    place = Place("gateway", tenant.url, tenant.secret)
+@pytest.fixture
+def narrow(gateway, committed):
+    """A tenant whose key is for one model."""
+    return Tenant.make("narrow", gateway.url, allowed_models=["gpt-4.1"])
+
+
+async def test_a_model_that_the_key_may_not_use_is_a_denied_permission(form, narrow):
+    place = Place("gateway", narrow.url, narrow.secret)
 
     async def ask(sdk):
         return await raised(lambda: sdk.responses.create(model="o3-pro", input="hi"), openai.PermissionDeniedError)
