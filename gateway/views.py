@@ -12,9 +12,10 @@ from django.http import HttpResponse, HttpResponseBase
 from accounts.authentication import KeyFacts, KeyRefused, Refusal, bearer, check, masked
 from accounts.keys import is_wellformed
 from gateway.admission import Caller, Candidate, admit
+from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
-from gateway.errors import MethodNotAllowed, UnsupportedMediaType, WebSocketRefused
+from gateway.errors import MethodNotAllowed, WebSocketRefused
 from gateway.ownership import refuse_stored_objects
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.models_list import usable_models
@@ -41,7 +42,7 @@ async def create_response(request: Request) -> HttpResponseBase:
     """POST /v1/responses, streamed or not."""
     runtime = request.runtime
     key = await _authenticated(request, "responses")
-    body = await _json_body(request)
+    body = await json_body(request)
     asked = parse_create(body)
     refuse_stored_objects(asked)
     catalog = await runtime.snapshots.catalog()
@@ -84,16 +85,6 @@ async def _authenticated(request: Request, endpoint: str) -> KeyFacts:
         raise KeyRefused(refusal, facts.hint)
     request.runtime.key_use.used(facts.id, address, request.headers.get("user-agent", ""))
     return facts
-
-
-async def _json_body(request: Request) -> bytes:
-    body = await request.client.read_body(settings.MAX_BODY_BYTES)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed.")
-    if request.content_type not in {"", "application/json", "text/plain"}:
-        raise UnsupportedMediaType(f"Content-Type {request.content_type!r} is not supported: use application/json.")
-    return body
 
 
 def _caller(request: Request, key: KeyFacts) -> Caller:
