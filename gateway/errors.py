@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from django.http import HttpResponse
 
-from accounts.authentication import KeyRefused, Refusal
+from accounts.authentication import KeyRefused, Refusal, Scope
 from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
@@ -17,12 +17,18 @@ from gateway.metrics import REFUSED
 from gateway.snapshot import SnapshotUnavailable
 from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
+from gateway.upstream.unbilled import TooManyAtOnce
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+SCOPES = {  # by the names that OpenAI's clients know
+    Scope.RESPONSES: "api.responses.write",
+    Scope.READ: "api.responses.read",
+    Scope.MODELS: "api.model.read",
+}
 DO_RETRY = {"x-should-retry": "true"}
 DO_NOT_RETRY = {"x-should-retry": "false"}
 
@@ -113,8 +119,8 @@ def _(error: KeyRefused) -> Envelope:
         return Envelope(401, INVALID, message, code="account_deactivated", reason=reason)
     if error.refusal is Refusal.ADDRESS:
         return Envelope(401, INVALID, "Your IP is not authorized for this API key.", reason=reason)
-    if error.refusal is Refusal.ENDPOINT:
-        message = "You have insufficient permissions for this operation: the API key is not allowed on this endpoint."
+    if error.refusal is Refusal.SCOPE:
+        message = f"You have insufficient permissions for this operation. Missing scopes: {SCOPES[Scope(error.shown)]}."
         return Envelope(401, INVALID, message, reason=reason)
     message = f"Incorrect API key provided: {error.shown}. Ask the gateway's administrators for a valid one."
     return Envelope(401, INVALID, message, code="invalid_api_key", reason=reason)
@@ -190,6 +196,13 @@ def _(error: QuotaExceeded) -> Envelope:
         f"{needed}. {_way_out(quota)}"
     )
     return Envelope(429, "insufficient_quota", message, None, "insufficient_quota", "insufficient_quota", DO_NOT_RETRY)
+
+
+@envelope_of.register
+def _(error: TooManyAtOnce) -> Envelope:
+    message = f"Rate limit reached: at most {error.most} of these at once for an organization. Please retry in 1s."
+    headers = {**DO_RETRY, "retry-after": "1"}
+    return Envelope(429, "requests", message, None, "rate_limit_exceeded", "too_many_at_once", headers)
 
 
 @envelope_of.register
