@@ -1,4 +1,4 @@
-"""What people's clients really send passes unrefused, arrives byte for byte, and may be continued by whom it belongs to."""
+"""What people's clients send passes unrefused, arrives byte for byte, and may be continued by whom it belongs to."""
 
 import hashlib
 import json
