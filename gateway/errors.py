@@ -19,6 +19,7 @@ from gateway.snapshot import SnapshotUnavailable
 from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
 from gateway.upstream.unbilled import TooManyAtOnce
+from gateway.wire.encoding import Damaged, Inflated, UnknownEncoding
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class BodyTooLarge(Exception):
 
 
 class UnsupportedMediaType(Exception):
-    """A content type or encoding that is not read."""
+    """A content type that is not read."""
 
 
 class ClientLeft(Exception):
@@ -193,6 +194,28 @@ def _(error: BodyTooLarge) -> Envelope:
 @envelope_of.register
 def _(error: UnsupportedMediaType) -> Envelope:
     return Envelope(415, INVALID, str(error), code="unsupported_media_type", reason="unsupported_media_type")
+
+
+@envelope_of.register
+def _(error: UnknownEncoding) -> Envelope:
+    message = (
+        f"Content-Encoding {str(error)[:100]!r} is not supported: compress with gzip or zstd, once, or not at all."
+    )
+    return Envelope(415, INVALID, message, code="unsupported_media_type", reason="unsupported_media_type")
+
+
+@envelope_of.register
+def _(error: Inflated) -> Envelope:
+    message = f"The body of your request inflates to more than {error.most} bytes, the most for its size."
+    return Envelope(413, INVALID, message, code="request_too_large", reason="request_too_large")
+
+
+@envelope_of.register
+def _(error: Damaged) -> Envelope:
+    message = (
+        "The body of your request is not what its Content-Encoding says. (HINT: one complete gzip or zstd stream.)"
+    )
+    return Envelope(400, INVALID, message, code="invalid_encoding", reason="invalid_request")
 
 
 @envelope_of.register(SnapshotUnavailable)

@@ -7,9 +7,9 @@ from django.conf import settings
 
 from accounts.authentication import KeyFacts, Scope
 from gateway.admission import COMPACT, CREATE, Caller, Candidate, admit
+from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
-from gateway.errors import UnsupportedMediaType
 from gateway.ownership.naming import refuse_stored_objects
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
@@ -59,20 +59,10 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
 
 async def _asked(request: Request) -> tuple[CreateRequest, bytes]:
     """What is asked for, with nothing in it that may not be named, and the body it came in."""
-    body = await _json_body(request)
+    body = await json_body(request)
     asked = parse_create(body)
     refuse_stored_objects(asked)
     return asked, body
-
-
-async def _json_body(request: Request) -> bytes:
-    body = await request.client.read_body(settings.MAX_BODY_BYTES)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed.")
-    if request.content_type not in {"", "application/json", "text/plain"}:
-        raise UnsupportedMediaType(f"Content-Type {request.content_type!r} is not supported: use application/json.")
-    return body
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
