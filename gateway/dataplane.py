@@ -19,7 +19,7 @@ from django.urls import Resolver404, get_resolver
 
 from gateway.errors import BodyTooLarge, ClientLeft, Stopping, UnknownPath, error_response
 from gateway.runtime import Runtime
-from gateway.upstream.relay import Headers
+from gateway.upstream.client import Headers
 
 logger = logging.getLogger(__name__)
 
