@@ -20,6 +20,7 @@ def unbilled(
 
     async def run(client: Client) -> None:
         with rooms.taken(key.organization_id):
-            await Relay(Unbilled(), drains, settings.MAX_EVENT_BYTES).run(begin, client)
+            relay = Relay(Unbilled(), drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
+            await relay.run(begin, client)
 
     return RelayedAnswer(run)
