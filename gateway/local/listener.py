@@ -17,8 +17,8 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StartError(f"Cannot listen on {host} port {port} ({error.strerror}): choose another --port.") from error
-    # What is accepted inherits it (Linux). A server that is handed the descriptor takes it for a Unix socket's and would
-    # not set it: each answer of two writes would then wait 40 ms for the client's delayed acknowledgement.
+    # What is accepted inherits it (Linux). A server that is handed the descriptor takes it for a Unix socket's and sets
+    # nothing: each answer of two writes would then wait 40 ms for the client's delayed acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
