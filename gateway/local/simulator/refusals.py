@@ -49,5 +49,15 @@ def forbidden(key: str | None) -> Refusal:
     return _refusal(403, message, "invalid_request_error", "model_not_found")
 
 
+def gone(key: str | None) -> Refusal:
+    """As OpenAI answers a request that names a stored item which is no more, or never was kept."""
+    message = (
+        "Item with id 'rs_0123456789abcdef' not found. Items are not persisted when `store` is set to false. Try again "
+        "with `store` set to true, or remove this item from your input."
+    )
+    body = envelope(message, "invalid_request_error", None, "input")
+    return Refusal(404, msgspec.json.encode(body))
+
+
 def _refusal(code: int, message: str, kind: str, name: str | None) -> Refusal:
     return Refusal(code, msgspec.json.encode(envelope(message, kind, name)))

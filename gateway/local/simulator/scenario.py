@@ -37,3 +37,6 @@ class Scenario(msgspec.Struct):
     framing: Framing = Framing()
     writes: Callable[[], Writes] = WholeFrames
     gzipped: bool = False
+
+
+Directive = Callable[..., None]  # takes the scenario that it changes, and its arguments as they stand in the name

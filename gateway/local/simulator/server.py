@@ -99,11 +99,12 @@ class Simulator:
 
     def _log_end(self, exchange: Exchange) -> None:
         body, name = bytes(exchange.body), exchange.request.client_request_id
-        self.sent.keep(exchange.number, body, [known for known in (name, exchange.response_id) if known])
+        if len(body) == exchange.bytes:
+            self.sent.keep(exchange.number, body, [known for known in (name, exchange.response_id) if known])
         self.log.write(
             "ended",
             number=exchange.number,
             client_request_id=name,
             **exchange.logged(),
-            body_sha256=sha256(body).hexdigest(),
+            body_sha256=exchange.digest.hexdigest(),
         )

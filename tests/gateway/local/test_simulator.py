@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import httpx
 import pytest
@@ -77,7 +78,7 @@ def events_in(body):
 
 
 async def stream(client, model, **more):
-    answer = await client.post("/responses", json=asking(model, stream=True, **more))
+    answer = await client.post("/responses", json=asking(model, stream=True) | more)
     assert answer.status_code == 200, answer.text
     return [json.loads(data) for _, data in events_in(answer.content) if data != "[DONE]"]
 
@@ -117,6 +118,16 @@ async def test_a_plain_answer_is_a_full_response_object(client):
     "model",
     [
         *("gpt-4.1", "sim-paced-3-1", "sim-big-4", "sim-reasoning-9", "sim-tool", "sim-tool-2", "sim-search-2"),
+        *(
+            "sim-refusal",
+            "sim-audio",
+            "sim-annotations",
+            "sim-thinking-7",
+            "sim-custom",
+            "sim-filesearch",
+            "sim-code-2",
+        ),
+        *("sim-image-3-1", "sim-mcp", "sim-mcpfail", "sim-shell", "sim-compaction", "sim-everything", "sim-fail-leak"),
         *("sim-reasoning.tool", "sim-fail-flat", "sim-fail-plain", "sim-fail-usage", "sim-twice", "sim-usage-null"),
     ],
 )
@@ -129,6 +140,34 @@ async def test_every_event_is_one_the_sdk_knows(client, model):
     assert [name for name, _ in names_and_data] == [event["type"] for event in events]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     assert [event["type"] for event in events[:2]] == ["response.created", "response.in_progress"]
+
+
+async def test_every_event_type_of_the_sdk_has_a_scenario(client):
+    union = get_args(get_args(ResponseStreamEvent)[0])
+    known = {kind for event in union for kind in get_args(event.model_fields["type"].annotation)}
+    events = [
+        event
+        for model, limit in (("sim-everything.queued", 2000), ("sim-fail-flat", None), ("gpt-4.1", 16))
+        for event in await stream(client, model, input="word " * 40, max_output_tokens=limit)
+    ]
+    for event in events:
+        EVENT.validate_python(event)
+    assert known == {event["type"] for event in events}
+
+
+async def test_what_some_upstreams_add_comes_when_asked_for(client):
+    events = await stream(client, "sim-responsedone.keepalive")
+    assert [event["type"] for event in events[-4:]] == [
+        "keepalive", "response.completed", "keepalive", "response.done",
+    ]  # fmt: skip
+    assert events[-1]["response"] == events[-3]["response"]
+
+
+async def test_no_more_is_said_of_everything_than_the_limit_allows(client):
+    for limit in range(16, 160, 9):
+        ended = (await stream(client, "sim-everything", max_output_tokens=limit))[-1]["response"]
+        assert ended["status"] in {"incomplete", "completed"}
+        assert ended["usage"]["output_tokens"] <= limit
 
 
 async def test_the_streamed_response_is_the_sum_of_its_events(client):
@@ -402,7 +441,7 @@ async def test_a_chat_answer_has_no_responses_event(client):
     "framing",
     [
         *("crlf", "cr", "dataonly", "nospace", "multiline", "bom", "comments", "blanks", "done", "bytes", "pieces-3"),
-        *("joined", "noblank", "gzip", "done.noblank.crlf"),
+        *("joined", "whole", "split", "noblank", "gzip", "done.noblank.crlf"),
     ],
 )
 async def test_odd_framing_still_says_the_same(client, framing):
