@@ -13,7 +13,7 @@ from typing import Protocol
 from billing import faults
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.failures import Broken, Unreadable, UpstreamFailed
-from gateway.upstream.outcome import Outcome
+from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
 from gateway.wire.stream import EventSplitter, EventTooLarge, has_data
 from gateway.wire.tap import Tap, is_whole, read_answer
@@ -51,9 +51,9 @@ class Drains:
 
 
 class Relay:
-    """One admitted request: goes upstream, and its answer to the client."""
+    """One request: goes upstream, and its answer to the client."""
 
-    def __init__(self, outcome: Outcome, drains: Drains, max_bytes: int) -> None:
+    def __init__(self, outcome: Ending, drains: Drains, max_bytes: int) -> None:
         """`max_bytes` bounds a plain answer and each event of a stream."""
         self._outcome = outcome
         self._drains = drains

@@ -80,19 +80,6 @@ def own_books(server):
 
 
 @pytest.fixture
-def flushes(monkeypatch):
-    """The inodes that went to the disk, one fdatasync after the other."""
-    seen, fdatasync = [], os.fdatasync
-
-    def observed(descriptor):
-        seen.append(os.fstat(descriptor).st_ino)
-        fdatasync(descriptor)
-
-    monkeypatch.setattr(os, "fdatasync", observed)
-    return seen
-
-
-@pytest.fixture
 def tiny_disk(folder):
     """A file system of 1 MiB."""
     mounted = subprocess.run(
