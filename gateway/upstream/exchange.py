@@ -10,6 +10,7 @@ import httpx
 
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.sealing import CannotUnseal
+from gateway.upstream.censor import Censor, alarm_staff
 from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
     Broken,
@@ -48,11 +49,12 @@ class Call:
 class Exchange:
     """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, upstream: UpstreamFacts) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._response = response
         self._pieces = aiter(response.stream)
         self.headers = response.headers
+        self.censor = Censor(upstream)
         self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def chunk(self) -> bytes:
@@ -84,8 +86,8 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
     except httpx.HTTPError as error:
         logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
         raise _translated(error) from error
-    exchange = Exchange(response)
-    if response.status_code == 200 and response.headers.get("content-encoding", "identity").lower() == "identity":
+    exchange = Exchange(response, route.upstream)
+    if response.status_code == 200 and not _is_encoded(response.headers):
         return exchange
     try:
         raise await _failure(route.upstream, response.status_code, exchange)
@@ -101,12 +103,19 @@ async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> 
         body = b""
     if status == 200:
         return Unreadable("an encoded answer, though identity was asked for")
-    failure = failure_of(status, exchange.headers, body, host=upstream.origin.host)
+    failure = failure_of(status, exchange.headers, body, exchange.censor.text)
     if isinstance(failure, Misconfigured):
-        logger.error("upstream %s refuses our account (%s): check its key and credit", upstream.name, failure)
+        alarm_staff(upstream, str(failure))
     else:
         logger.warning("upstream %s answered with status %d", upstream.name, status)
     return failure
+
+
+def _is_encoded(headers: httpx.Headers) -> bool:
+    """Compressed, in whichever layer: the meter could not read it, and nothing here unpacks what an upstream packed."""
+    content: str = headers.get("content-encoding", "identity")
+    transfer: str = headers.get("transfer-encoding", "chunked")
+    return (content.lower(), transfer.lower()) != ("identity", "chunked")
 
 
 def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:

@@ -3,9 +3,8 @@
 `dispatched` tells the meter whether the request may have reached the upstream.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from gateway.redaction import redacted
 from gateway.wire.objects import Object, object_in
 
 RELAYED = {400, 404, 409, 413, 422}
@@ -48,6 +47,10 @@ class TimedOut(UpstreamFailed):
 
 class Broken(UpstreamFailed):
     """The connection broke, or what came is no answer."""
+
+
+class TooLarge(Broken):
+    """One event of a stream is larger than we keep. What it holds was made, and is paid for upstream."""
 
 
 class Answered(UpstreamFailed):
@@ -99,8 +102,8 @@ class Rejected(Answered):
         self.code = code
 
 
-def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, host: str) -> Answered:
-    """What an answer that is no 200 means. `host` is cut out of texts that the tenant will read, keys and ids too."""
+def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Callable[[str], str]) -> Answered:
+    """What an answer that is no 200 means. `cleaned` takes out of a text what the tenant must not read."""
     error = _error_of(body)
     code = _text(error.get("code"))
     if status in OUR_FAULT or code in QUOTA_CODES or _text(error.get("type")) in QUOTA_CODES:
@@ -114,7 +117,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, host: st
     message = _text(error.get("message"))
     if status in RELAYED and message:
         param = _text(error.get("param"))
-        return Rejected(status, redacted(message, host), param and redacted(param, host), code and redacted(code, host))
+        return Rejected(status, cleaned(message), param and cleaned(param), code and cleaned(code))
     return Failing(f"status {status}")
 
 

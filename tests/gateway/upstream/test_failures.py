@@ -3,6 +3,7 @@ import json
 import httpx
 import pytest
 
+from gateway.redaction import redacted
 from gateway.upstream.exchange import _translated
 from gateway.upstream.failures import (
     Broken,
@@ -22,7 +23,7 @@ HOST = "eu.api.example"
 
 def failure(status, body=None, headers=(), **error):
     body = json.dumps({"error": {"message": "It said so.", **error}}).encode() if body is None else body
-    return failure_of(status, httpx.Headers(dict(headers)), body, host=HOST)
+    return failure_of(status, httpx.Headers(dict(headers)), body, lambda text: redacted(text, HOST))
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
