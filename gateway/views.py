@@ -17,6 +17,7 @@ from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.errors import MethodNotAllowed, WebSocketRefused
 from gateway.ownership import refuse_stored_objects
+from gateway.permission import betas, permit
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.models_list import usable_models
 from gateway.upstream.outcome import Outcome
@@ -45,9 +46,10 @@ async def create_response(request: Request) -> HttpResponseBase:
     body = await json_body(request)
     asked = parse_create(body)
     refuse_stored_objects(asked)
+    body = with_fields(body, fields) if (fields := permit(asked, key)) else body
     catalog = await runtime.snapshots.catalog()
     candidate = Candidate(_caller(request, key), asked, len(body), catalog, runtime.allowances)
-    call = _upstream_call(request, asked, body, candidate.route)
+    call = _upstream_call(request, asked, body, candidate.route, betas(request.headers.get("openai-beta", ""), key))
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
@@ -98,12 +100,12 @@ def _caller(request: Request, key: KeyFacts) -> Caller:
     )
 
 
-def _upstream_call(request: Request, call: CreateRequest, body: bytes, route: RouteFacts) -> Call:
+def _upstream_call(request: Request, call: CreateRequest, body: bytes, route: RouteFacts, beta: str) -> Call:
     return Call(
         path="/responses",
         body=with_model(body, route.upstream_model) if route.upstream_model else body,
         request_id=request.request_id,
         stream=bool(call.stream),
-        beta=request.headers.get("openai-beta", "").encode(),
+        beta=beta.encode(),
         query=request.scope.get("query_string", b""),
     )
