@@ -74,5 +74,5 @@ class Generation:
         reply = Reply({**body, "input": reading.own}, scenario, exchange.account)
         reply.read = reading.tokens
         reply.cached = self._cache.cached_tokens(exchange.account, body, reading.all)
-        exchange.response_id = reply.id
+        exchange.response_id, exchange.is_billable = reply.id, True
         return reply

@@ -3,7 +3,6 @@
 import time
 from typing import Any
 
-from gateway.local.simulator.identity import random_id
 from gateway.local.simulator.reported import Reported
 from gateway.local.simulator.usages import ABSENT, Usage, true_usage
 
@@ -31,7 +30,7 @@ class Reply:
         self.body = body
         self.reported = reported
         self.key = key
-        self.id = random_id("resp")
+        self.id = reported.new_id()
         self.created_at = int(time.time())
         model = str(body["model"])
         self.model = reported.model or SNAPSHOTS.get(model, model)

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 
 from gateway.local.simulator import errors
-from gateway.local.simulator.endpoints import asked_for
 from gateway.local.simulator.errors import Refused
 from gateway.local.simulator.exchange import Exchange
 from gateway.local.simulator.generation import Generation
@@ -39,8 +38,9 @@ class Routes:
             return await self._answer_test(exchange)
         try:
             self._check_key(exchange.request.bearer)
-            asked = asked_for(exchange.request.method, exchange.request.path)
-            await self._handlers[asked.endpoint](exchange, asked.id)
+            if isinstance(exchange.asked, errors.Refusal):
+                raise Refused(exchange.asked)
+            await self._handlers[exchange.asked.endpoint](exchange, exchange.asked.id)
         except Refused as refused:
             await exchange.refuse(refused.refusal)
 

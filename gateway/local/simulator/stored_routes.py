@@ -33,6 +33,7 @@ class StoredRoutes:
         await exchange.show({**response, "output": _included(response["output"], query, exchange.account)})
 
     async def delete(self, exchange: Exchange, response_id: str) -> None:
+        exchange.response_id = response_id
         if not self._store.delete(exchange.account, response_id):
             raise Refused(errors.unknown_response(response_id))
         await exchange.show({"id": response_id, "object": "response", "deleted": True})
