@@ -12,9 +12,14 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.authentication import Scope
 from accounts.models import APIKey, User, validate_network
 
-ENDPOINTS = [("responses", "responses: POST /v1/responses"), ("models", "models: GET /v1/models")]
+ENDPOINTS = [
+    (Scope.RESPONSES.value, "responses: make responses, count and compact their input, cancel and delete them"),
+    (Scope.READ.value, "responses.read: read stored responses of the key's project"),
+    (Scope.MODELS.value, "models: list the models"),
+]
 
 
 class AlreadyIssued(Exception):

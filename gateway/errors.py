@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 from django.http import HttpResponse
 
-from accounts.authentication import KeyRefused, Refusal
+from accounts.authentication import KeyRefused, Refusal, Scope
 from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
@@ -17,12 +17,19 @@ from gateway.metrics import REFUSED
 from gateway.snapshot import SnapshotUnavailable
 from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
+from gateway.upstream.unbilled import TooManyAtOnce
+from gateway.wire.encoding import Damaged, Inflated, UnknownEncoding
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+SCOPES = {  # by the names that OpenAI's clients know
+    Scope.RESPONSES: "api.responses.write",
+    Scope.READ: "api.responses.read",
+    Scope.MODELS: "api.model.read",
+}
 DO_RETRY = {"x-should-retry": "true"}
 DO_NOT_RETRY = {"x-should-retry": "false"}
 
@@ -55,7 +62,7 @@ class BodyTooLarge(Exception):
 
 
 class UnsupportedMediaType(Exception):
-    """A content type or encoding that is not read."""
+    """A content type that is not read."""
 
 
 class ClientLeft(Exception):
@@ -113,8 +120,8 @@ def _(error: KeyRefused) -> Envelope:
         return Envelope(401, INVALID, message, code="account_deactivated", reason=reason)
     if error.refusal is Refusal.ADDRESS:
         return Envelope(401, INVALID, "Your IP is not authorized for this API key.", reason=reason)
-    if error.refusal is Refusal.ENDPOINT:
-        message = "You have insufficient permissions for this operation: the API key is not allowed on this endpoint."
+    if error.refusal is Refusal.SCOPE:
+        message = f"You have insufficient permissions for this operation. Missing scopes: {SCOPES[Scope(error.shown)]}."
         return Envelope(401, INVALID, message, reason=reason)
     message = f"Incorrect API key provided: {error.shown}. Ask the gateway's administrators for a valid one."
     return Envelope(401, INVALID, message, code="invalid_api_key", reason=reason)
@@ -174,6 +181,28 @@ def _(error: UnsupportedMediaType) -> Envelope:
     return Envelope(415, INVALID, str(error), code="unsupported_media_type", reason="unsupported_media_type")
 
 
+@envelope_of.register
+def _(error: UnknownEncoding) -> Envelope:
+    message = (
+        f"Content-Encoding {str(error)[:100]!r} is not supported: compress with gzip or zstd, once, or not at all."
+    )
+    return Envelope(415, INVALID, message, code="unsupported_media_type", reason="unsupported_media_type")
+
+
+@envelope_of.register
+def _(error: Inflated) -> Envelope:
+    message = f"The body of your request inflates to more than {error.most} bytes, the most for its size."
+    return Envelope(413, INVALID, message, code="request_too_large", reason="request_too_large")
+
+
+@envelope_of.register
+def _(error: Damaged) -> Envelope:
+    message = (
+        "The body of your request is not what its Content-Encoding says. (HINT: one complete gzip or zstd stream.)"
+    )
+    return Envelope(400, INVALID, message, code="invalid_encoding", reason="invalid_request")
+
+
 @envelope_of.register(SnapshotUnavailable)
 @envelope_of.register(BillingUnavailable)
 def _(error: Exception) -> Envelope:
@@ -190,6 +219,13 @@ def _(error: QuotaExceeded) -> Envelope:
         f"{needed}. {_way_out(quota)}"
     )
     return Envelope(429, "insufficient_quota", message, None, "insufficient_quota", "insufficient_quota", DO_NOT_RETRY)
+
+
+@envelope_of.register
+def _(error: TooManyAtOnce) -> Envelope:
+    message = f"Rate limit reached: at most {error.most} of these at once for an organization. Please retry in 1s."
+    headers = {**DO_RETRY, "retry-after": "1"}
+    return Envelope(429, "requests", message, None, "rate_limit_exceeded", "too_many_at_once", headers)
 
 
 @envelope_of.register

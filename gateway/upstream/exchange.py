@@ -30,7 +30,7 @@ USER_AGENT = b"tollgate/0.1"
 MOST_ERROR_BYTES = 256 * 1024
 ERROR_SECONDS = 10.0  # for the text of a failure whose status is known
 BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
-QUERY = re.compile(rb"[A-Za-z0-9_.~%=&+,\[\]-]{0,2000}")
+QUERY = re.compile(rb"[!-~]{0,4000}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Call:
     stream: bool
     beta: bytes = b""
     query: bytes = b""
+    method: str = "POST"
 
 
 class Exchange:
@@ -121,14 +122,16 @@ def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
     url = httpx.URL(upstream.base_url + call.path)
     if call.query and QUERY.fullmatch(call.query):
         url = url.copy_with(query=call.query)
+    is_json = [(b"Content-Type", b"application/json")] if call.body else []
+    length = [] if call.method == "GET" else [(b"Content-Length", b"%d" % len(call.body))]
     headers = [
         (b"Host", url.netloc),
-        (b"Content-Type", b"application/json"),
+        *is_json,
         (b"Accept", b"text/event-stream" if call.stream else b"application/json"),
         (b"Accept-Encoding", b"identity"),
         (b"User-Agent", USER_AGENT),
         (b"X-Client-Request-Id", str(call.request_id).encode()),
-        (b"Content-Length", b"%d" % len(call.body)),
+        *length,
     ]
     try:
         opening = authorization(upstream.id, upstream.sealed_key)
@@ -139,7 +142,7 @@ def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
         headers.append((b"Authorization", opening))
     if BETA.fullmatch(call.beta):
         headers.append((b"OpenAI-Beta", call.beta))
-    return httpx.Request("POST", url, headers=headers, content=call.body, extensions={"origin": upstream.origin})
+    return httpx.Request(call.method, url, headers=headers, content=call.body, extensions={"origin": upstream.origin})
 
 
 def _translated(error: httpx.HTTPError) -> UpstreamFailed:

@@ -63,6 +63,10 @@ class Failing(Answered):
     """5xx, or another status that means nothing to us."""
 
 
+class NotFound(Answered):
+    """404, and not for the model: a path or a stored object that the upstream does not know."""
+
+
 class Unreadable(UpstreamFailed):
     """A 200 whose body we cannot read: nobody knows what the upstream did for it."""
 
@@ -108,8 +112,10 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Ca
         return Overloaded(headers.get("retry-after"))
     if status in {408, 504}:
         return GatewayTimeout(f"status {status}")
+    if status == 404 and code != "model_not_found":
+        return NotFound("status 404")
     message = _text(error.get("message"))
-    if status in RELAYED and message and (status != 404 or code == "model_not_found"):
+    if status in RELAYED and message:
         param = _text(error.get("param"))
         return Rejected(status, cleaned(message), param and cleaned(param), code and cleaned(code))
     return Failing(f"status {status}")

@@ -15,7 +15,7 @@ from gateway.upstream.client import Client, Headers
 from gateway.upstream.exchange import Exchange
 from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFailed
 from gateway.upstream.keepalive import KeptAlive
-from gateway.upstream.outcome import Outcome
+from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
 from gateway.wire.stream import EventSplitter, EventTooLarge, events_of, has_data
 from gateway.wire.tap import Tap, is_whole, read_answer
@@ -41,9 +41,9 @@ class Drains:
 
 
 class Relay:
-    """One admitted request: goes upstream, and its answer to the client."""
+    """One request: goes upstream, and its answer to the client."""
 
-    def __init__(self, outcome: Outcome, drains: Drains, max_bytes: int, keepalive_seconds: float = 0.0) -> None:
+    def __init__(self, outcome: Ending, drains: Drains, max_bytes: int, keepalive_seconds: float = 0.0) -> None:
         """`max_bytes` bounds a plain answer and each event of a stream; `keepalive_seconds` a stream's silence."""
         self._outcome = outcome
         self._drains = drains

@@ -30,6 +30,12 @@ def invalid_url(method: str, path: str) -> Refusal:
     return refusal(404, f"Invalid URL ({method} {path})")
 
 
+def wrong_method(method: str, path: str, allowed: list[str]) -> Refusal:
+    message = f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use {' or '.join(allowed)}?)"
+    refused = refusal(405, message, "method_not_supported")
+    return refused._replace(headers=(("allow", ", ".join(allowed)),))
+
+
 def missing_key() -> Refusal:
     refused = refusal(401, "Missing bearer or basic authentication in header")
     return refused._replace(headers=(("www-authenticate", "Bearer"),))
@@ -65,6 +71,20 @@ def below_minimum(name: str, minimum: int, got: float, kind: str = "integer") ->
     return refusal(400, message, f"{kind}_below_min_value", name)
 
 
+def above_maximum(name: str, maximum: int, got: int) -> Refusal:
+    message = f"Invalid '{name}': integer above maximum value. Expected a value <= {maximum}, but got {got} instead."
+    return refusal(400, message, "integer_above_max_value", name)
+
+
+def wrong_type(name: str, expected: str, got: str) -> Refusal:
+    return refusal(400, f"Invalid type for '{name}': expected {expected}, but got {got} instead.", "invalid_type", name)
+
+
+def invalid_value(name: str, got: str, supported: list[str]) -> Refusal:
+    known = ", ".join(f"'{value}'" for value in supported[:-1]) + f" and '{supported[-1]}'"
+    return refusal(400, f"Invalid value: '{got}'. Supported values are: {known}.", "invalid_value", name)
+
+
 def unknown_model(model: str, why: str = "") -> Refusal:
     message = f"The model `{model}` does not exist or you do not have access to it.{why}"
     return refusal(404, message, "model_not_found")
@@ -72,6 +92,19 @@ def unknown_model(model: str, why: str = "") -> Refusal:
 
 def unknown_response(response_id: str) -> Refusal:
     return refusal(404, f"Response with id '{response_id}' not found.")
+
+
+def not_streamable() -> Refusal:
+    message = "This response cannot be streamed because it was not created with background=true and stream=true."
+    return refusal(404, message, None, "stream")
+
+
+def not_cancellable() -> Refusal:
+    return refusal(400, "Cannot cancel a synchronous response.")
+
+
+def unknown_item(item_id: str, param: str = "input") -> Refusal:
+    return refusal(404, f"Item with id '{item_id}' not found.", None, param)
 
 
 def unknown_previous_response(response_id: str) -> Refusal:

@@ -6,6 +6,8 @@ from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
+import msgspec
+
 from gateway.local.simulator.connection import Connection
 from gateway.local.simulator.errors import Refusal
 from gateway.local.simulator.identity import answer_headers
@@ -53,11 +55,21 @@ class Exchange:
         self._head = b""
         self._chunked = False
 
+    @property
+    def account(self) -> str:
+        """Whose things are asked for: an API key is an account."""
+        return self.request.bearer or ""
+
     async def answer(self, status: int, body: bytes, content_type: str = "application/json", more: str = "") -> None:
         """A whole answer with a known length."""
         self.head(status, content_type, more, length=len(body))
         await self.send(body)
         await self.finish()
+
+    async def show(self, body: dict[str, Any]) -> None:
+        """An object, as JSON."""
+        self.ending = "completed"
+        await self.answer(200, msgspec.json.encode(body))
 
     async def refuse(self, refusal: Refusal) -> None:
         more = "".join(f"{name}: {value}\r\n" for name, value in refusal.headers)

@@ -1,11 +1,11 @@
 """Which answer a request gets: the API's endpoints, and under /simulator/ what tests ask the simulator itself."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-import msgspec
-
 from gateway.local.simulator import errors
+from gateway.local.simulator.endpoints import asked_for
 from gateway.local.simulator.exchange import Exchange
 from gateway.local.simulator.holds import Holds
 from gateway.local.simulator.player import Player
@@ -14,7 +14,8 @@ from gateway.local.simulator.reply import Reply
 from gateway.local.simulator.scenario import Scenario
 from gateway.local.simulator.scenarios import MODELS, UnknownModelError, scenario_of
 from gateway.local.simulator.sent import Sent
-from gateway.local.simulator.stored import Stored
+from gateway.local.simulator.store import Store
+from gateway.local.simulator.stored_routes import StoredRoutes
 
 SMALLEST_OUTPUT_LIMIT = 16
 CREATED = 1_744_316_542
@@ -23,13 +24,26 @@ COUNTED_FIELDS = {
     "truncation", "previous_response_id", "conversation",
 }  # fmt: skip
 
+Handler = Callable[[Exchange, str], Awaitable[None]]
+
 
 class Routes:
-    def __init__(self, key: str | None, holds: Holds, sent: Sent) -> None:
+    def __init__(self, key: str | None, holds: Holds, sent: Sent, store: Store) -> None:
         self._key = key
         self._holds = holds
         self._sent = sent
-        self._stored = Stored()
+        self._store = store
+        stored = StoredRoutes(store)
+        self._handlers: dict[str, Handler] = {
+            "create": self._create,
+            "input_tokens": self._count,
+            "retrieve": stored.retrieve,
+            "delete": stored.delete,
+            "cancel": stored.cancel,
+            "input_items": stored.input_items,
+            "models": _list_models,
+            "model": _show_model,
+        }
 
     async def answer(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -38,33 +52,17 @@ class Routes:
         refusal = self._refusal_of_key(request.bearer)
         if refusal:
             return await exchange.refuse(refusal)
-        match request.method, request.path.rstrip("/").split("/")[1:]:
-            case "POST", ["v1", "responses"]:
-                await self._create(exchange)
-            case "POST", ["v1", "responses", "input_tokens"]:
-                await self._count(exchange)
-            case "GET", ["v1", "models"]:
-                await _send(exchange, {"object": "list", "data": [_model(name) for name in MODELS]})
-            case "GET", ["v1", "models", name]:
-                await _show_model(exchange, name)
-            case "GET", ["v1", "responses", response_id] if stored := self._stored.find(response_id):
-                exchange.ending = "completed"
-                await exchange.answer(200, stored)
-            case ("GET" | "DELETE", ["v1", "responses", response_id]) | (
-                ("GET" | "POST"),
-                ["v1", "responses", response_id, "input_items" | "cancel"],
-            ):
-                # Deleting, cancelling and listing are for later.
-                await exchange.refuse(errors.unknown_response(response_id))
-            case _:
-                await exchange.refuse(errors.invalid_url(request.method, request.path))
+        asked = asked_for(request.method, request.path)
+        if isinstance(asked, errors.Refusal):
+            return await exchange.refuse(asked)
+        await self._handlers[asked.endpoint](exchange, asked.id)
 
     def _refusal_of_key(self, bearer: str | None) -> errors.Refusal | None:
         if bearer is None:
             return errors.missing_key()
         return errors.wrong_key(bearer) if self._key is not None and bearer != self._key else None
 
-    async def _create(self, exchange: Exchange) -> None:
+    async def _create(self, exchange: Exchange, _: str) -> None:
         body = exchange.request.asked
         refusal = errors.unreadable_body() if body is None else _refusal_of_body(body)
         if body is None or refusal:
@@ -84,11 +82,11 @@ class Routes:
         else:
             reply = Reply(body, scenario, exchange.request.bearer)
             exchange.response_id = reply.id
-            exchange.when_ended = lambda response: self._stored.end(exchange.number, response)
-            with self._stored.running(reply):
+            exchange.when_ended = lambda response: self._store.end(exchange.account, response)
+            with self._store.running(exchange.account, reply):
                 await Player(exchange, reply, self._holds).play()
 
-    async def _count(self, exchange: Exchange) -> None:
+    async def _count(self, exchange: Exchange, _: str) -> None:
         """What the same request would be billed for its input. It takes fewer fields; delays and refusals hold too."""
         body = exchange.request.asked
         refusal = errors.unreadable_body() if body is None else _refusal_of_count(body)
@@ -105,15 +103,15 @@ class Routes:
             await exchange.refuse(scenario.refusal(exchange.request.bearer))
         else:
             counted = input_tokens(body) if scenario.counted is None else scenario.counted
-            await _send(exchange, {"object": "response.input_tokens", "input_tokens": counted})
+            await exchange.show({"object": "response.input_tokens", "input_tokens": counted})
 
     async def _answer_test(self, exchange: Exchange) -> None:
         match exchange.request.method, exchange.request.path.split("/")[2:]:
             case "POST", ["release", *name]:
-                await _send(exchange, {"released": self._holds.release(name[0] if name else None)})
+                await exchange.show({"released": self._holds.release(name[0] if name else None)})
             case "GET", ["held"]:
                 names = self._holds.names()
-                await _send(exchange, {"held": len(names), "names": names})
+                await exchange.show({"held": len(names), "names": names})
             case "GET", ["sent", name]:
                 body = self._sent.find(name)
                 found = 404 if body is None else 200
@@ -142,9 +140,8 @@ def _refusal_of_count(body: dict[str, Any]) -> errors.Refusal | None:
     return _refusal_of_body(body) if unknown is None else errors.unknown_parameter(unknown)
 
 
-async def _send(exchange: Exchange, body: dict[str, Any]) -> None:
-    exchange.ending = "completed"
-    await exchange.answer(200, msgspec.json.encode(body))
+async def _list_models(exchange: Exchange, _: str) -> None:
+    await exchange.show({"object": "list", "data": [_model(name) for name in MODELS]})
 
 
 async def _show_model(exchange: Exchange, name: str) -> None:
@@ -152,7 +149,7 @@ async def _show_model(exchange: Exchange, name: str) -> None:
         scenario_of(name)
     except UnknownModelError as unknown:
         return await exchange.refuse(errors.unknown_model(name, str(unknown)))
-    await _send(exchange, _model(name))
+    await exchange.show(_model(name))
 
 
 def _model(name: str) -> dict[str, Any]:
