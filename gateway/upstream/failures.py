@@ -54,9 +54,10 @@ class TooLarge(Broken):
 
 
 class Answered(UpstreamFailed):
-    """The upstream answered with a failure."""
+    """The upstream answered with a failure. `is_not_found`: what was asked for is not there."""
 
     answered = True
+    is_not_found = False
 
 
 class Failing(Answered):
@@ -65,6 +66,8 @@ class Failing(Answered):
 
 class NotFound(Answered):
     """404, and not for the model: a path or a stored object that the upstream does not know."""
+
+    is_not_found = True
 
 
 class Unreadable(UpstreamFailed):
@@ -97,6 +100,7 @@ class Rejected(Answered):
     def __init__(self, status: int, message: str, param: str | None, code: str | None) -> None:
         super().__init__(message)
         self.status = status
+        self.is_not_found = status == 404
         self.message = message
         self.param = param
         self.code = code
