@@ -50,6 +50,7 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     catalog = await runtime.snapshots.catalog()
     candidate = Candidate(_caller(request, key, endpoint), asked, len(body), catalog, runtime.allowances)
     call = _upstream_call(request, path, asked, body, candidate.route)
+    call = replace(call, is_model_ours=str(asked.model) in catalog.models)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
