@@ -16,7 +16,7 @@ from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
 from gateway.ownership.owners import Unavailable
 from gateway.snapshot import SnapshotUnavailable
-from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
+from gateway.upstream.failures import Busy, GatewayTimeout, Gone, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
 from gateway.upstream.unbilled import TooManyAtOnce
 from gateway.wire.encoding import Damaged, Inflated, UnknownEncoding
@@ -298,6 +298,14 @@ def _(error: Overloaded) -> Envelope:
     headers = {"retry-after": error.retry_after} if error.retry_after and error.retry_after.isdecimal() else {}
     message = "The upstream is overloaded. Please slow down and retry."
     return Envelope(error.status, "service_unavailable_error", message, code="slow_down", headers=headers)
+
+
+@envelope_of.register
+def _(error: Gone) -> Envelope:
+    if error.is_item:
+        return Envelope(error.status, INVALID, f"Item with id '{error.missing}' not found.", "input")
+    message = f"Previous response with id '{error.missing}' not found."
+    return Envelope(error.status, INVALID, message, "previous_response_id", "previous_response_not_found")
 
 
 @envelope_of.register

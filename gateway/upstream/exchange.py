@@ -15,7 +15,11 @@ from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
     Broken,
     Busy,
+    Failing,
+    Gone,
     Misconfigured,
+    NotFound,
+    Rejected,
     TimedOut,
     Unreachable,
     Unreadable,
@@ -35,7 +39,10 @@ QUERY = re.compile(rb"[!-~]{0,4000}")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own."""
+    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
+
+    `is_model_ours`: the catalog names the model in full, so that an upstream without it is set up wrongly.
+    """
 
     path: str
     body: bytes
@@ -44,6 +51,7 @@ class Call:
     beta: bytes = b""
     query: bytes = b""
     method: str = "POST"
+    is_model_ours: bool = False
 
 
 class Exchange:
@@ -90,7 +98,7 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
     if response.status_code == 200 and not _is_encoded(response.headers):
         return exchange
     try:
-        raise await _failure(route.upstream, response.status_code, exchange)
+        raise _of_the_request(await _failure(route.upstream, response.status_code, exchange), call)
     finally:
         await exchange.close()
 
@@ -108,6 +116,15 @@ async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> 
         alarm_staff(upstream, str(failure))
     else:
         logger.warning("upstream %s answered with status %d", upstream.name, status)
+    return failure
+
+
+def _of_the_request(failure: UpstreamFailed, call: Call) -> UpstreamFailed:
+    """What a 404 means for this request: a model that we name ourselves is no mistake of the tenant's."""
+    if isinstance(failure, NotFound) and failure.missing and failure.missing.encode() in call.body:
+        return Gone(failure.missing, is_item=failure.is_item)
+    if isinstance(failure, Rejected) and failure.is_not_found and call.is_model_ours:
+        return Failing("it does not know a model that it is to serve")
     return failure
 
 

@@ -3,12 +3,14 @@
 `dispatched` tells the meter whether the request may have reached the upstream.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 from gateway.wire.objects import Object, object_in
 
 RELAYED = {400, 404, 409, 413, 422}
 OUR_FAULT = {401, 402, 403}
+MISSING = re.compile(r"(?i)\b(response|item) with id '([A-Za-z0-9_-]{1,512})' not found")
 QUOTA_CODES = {
     "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
@@ -65,9 +67,20 @@ class Failing(Answered):
 
 
 class NotFound(Answered):
-    """404, and not for the model: a path or a stored object that the upstream does not know."""
+    """404, and not for the model: a path or a stored object that the upstream does not know. `missing` is its id."""
 
     is_not_found = True
+
+    def __init__(self, missing: str = "", *, is_item: bool = False) -> None:
+        super().__init__("status 404")
+        self.missing = missing
+        self.is_item = is_item
+
+
+class Gone(NotFound):
+    """What the request names is the tenant's, and not there any more upstream."""
+
+    status = 400
 
 
 class Unreadable(UpstreamFailed):
@@ -117,12 +130,17 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Ca
     if status in {408, 504}:
         return GatewayTimeout(f"status {status}")
     if status == 404 and code != "model_not_found":
-        return NotFound("status 404")
+        return _not_found(_text(error.get("message")) or "")
     message = _text(error.get("message"))
     if status in RELAYED and message:
         param = _text(error.get("param"))
         return Rejected(status, cleaned(message), param and cleaned(param), code and cleaned(code))
     return Failing(f"status {status}")
+
+
+def _not_found(message: str) -> NotFound:
+    found = MISSING.search(message)
+    return NotFound(found[2], is_item=found[1].lower() == "item") if found else NotFound()
 
 
 def _error_of(body: bytes) -> Object:

@@ -36,16 +36,14 @@ class KeptAlive:
 
     async def send(self, data: bytes) -> None:
         """Whole events."""
-        if self._comment is not None:
-            await self._comment
+        await self._commented()
         await self._put(data)
         if self._seconds and self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._look)
 
     async def end(self, data: bytes = b"") -> None:
         self.release()
-        if self._comment is not None:
-            await asyncio.wait([self._comment])
+        await self._commented()
         await self._client.end(data)
 
     def release(self) -> None:
@@ -54,6 +52,12 @@ class KeptAlive:
             self._timer.cancel()
         if self._comment is not None:
             self._comment.cancel()
+
+    async def _commented(self) -> None:
+        """No comment is on its way any more."""
+        if self._comment is not None:
+            await asyncio.wait([self._comment])
+            self._comment = None
 
     async def _put(self, data: bytes) -> None:
         self._is_sending = True

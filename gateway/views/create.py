@@ -61,6 +61,7 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     caller = _caller(request, key, endpoint)
     candidate = Candidate(caller, asked.fields, len(asked.body), catalog, runtime.allowances)
     call = _upstream_call(request, path, asked, candidate.route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call

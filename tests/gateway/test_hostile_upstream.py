@@ -1,12 +1,14 @@
 """What an upstream says of our account stays with us, wherever in an answer it says it."""
 
 import json
+import re
 
 import pytest
 
 from gateway.local.simulator.identity import ORGANIZATION, PROJECT
 from tests.tenants import UPSTREAM_KEY, until
 
+MESSAGE = re.compile(rb'"message":\s*"[^"]*"')
 SECRETS = (ORGANIZATION, PROJECT, UPSTREAM_KEY, "127.0.0.1")
 
 
@@ -17,19 +19,13 @@ def test_a_failure_in_a_stream_is_relayed_without_what_names_our_account(acme, u
         received = response.read()
     sent = upstream.sent(response.headers["x-request-id"]).replace(b"\r", b"")
     assert [secret for secret in SECRETS if secret.encode() in received] == []
-    ours, theirs = received.split(b"\n"), sent.split(b"\n")
-    assert len(ours) == len(theirs)
-    changed = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine != other]
-    assert len(changed) == 2
-    for mine, other in changed:
-        message = other[other.index(b'"message":') :]
-        assert mine.startswith(other[: len(other) - len(message)])  # nothing before the text was changed
-        assert mine.endswith(other[other.index(b"}", other.index(b'"message":')) :])
+    assert MESSAGE.sub(b"", received) == MESSAGE.sub(b"", sent)
+    assert len(MESSAGE.findall(received)) == 2
 
 
 def test_what_remains_of_the_text_can_be_read(acme):
     with acme.stream("sim-fail-leak-6") as response:
-        error, failed = (json.loads(line[6:]) for line in response.read().split(b"\n") if b'"message"' in line)
+        error, failed = (json.loads(line[6:]) for line in response.read().split(b"\n") if b'"message":' in line)
     assert error["message"] == failed["response"]["error"]["message"]
     assert error["message"] == (
         "You exceeded your current quota, please check your plan and billing details. Organization org-[redacted], "
