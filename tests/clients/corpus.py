@@ -8,7 +8,10 @@ import uuid
 from dataclasses import dataclass, field
 
 USER = {"role": "user", "content": "Which tests fail?"}
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42m"
+    "Nk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 STAINLESS_JS = {
     "accept": "application/json", "accept-language": "*", "sec-fetch-mode": "cors", "accept-encoding": "gzip, deflate",
     "x-stainless-retry-count": "0", "x-stainless-lang": "js", "x-stainless-package-version": "6.49.0",
@@ -128,8 +131,8 @@ def langchain_js(before):
 
 
 def langchain_python(before):
-    items = [*before, {"role": "user", "content": [{"type": "input_text", "text": "What is this?"},
-                                                   {"type": "input_image", "image_url": PIXEL, "detail": "low"}]}]  # fmt: skip
+    image = {"type": "input_image", "image_url": PIXEL, "detail": "low"}
+    items = [*before, {"role": "user", "content": [{"type": "input_text", "text": "What is this?"}, image]}]
     body = {
         "input": items, "model": "gpt-4.1", "stream": True, "temperature": 0.2, "max_output_tokens": 256,
         "metadata": {"run_id": str(uuid.uuid4())}, "truncation": "auto", "safety_identifier": "person-1",
@@ -168,5 +171,6 @@ def curl(before):
 
 
 MAKERS = [
-    codex, codex_compressed, agents_python, agents_js, langchain_js, langchain_python, litellm, vercel, openai_node, curl,
+    codex, codex_compressed, agents_python, agents_js, langchain_js, langchain_python, litellm, vercel, openai_node,
+    curl,
 ]  # fmt: skip
