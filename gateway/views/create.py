@@ -46,17 +46,18 @@ async def compact_response(request: Request, key: KeyFacts) -> RelayedAnswer:
 async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
     """POST /v1/responses/input_tokens: free, and few at once for an organization."""
     runtime = request.runtime
-    asked = await _asked(request, key)
+    asked = await _asked(request, key, "input_tokens")
     catalog = await runtime.snapshots.catalog()
     model = catalog.model_for(str(asked.fields.model), endpoint=CREATE, allowed=key.allowed_models)
     route = first_usable(model)
     call = _upstream_call(request, "/responses/input_tokens", asked, route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
     return unbilled(runtime.count_rooms, key, partial(start, runtime.transport, route, call))
 
 
 async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> RelayedAnswer:
     runtime = request.runtime
-    asked = await _asked(request, key)
+    asked = await _asked(request, key, endpoint)
     catalog = await runtime.snapshots.catalog()
     caller = _caller(request, key, endpoint)
     candidate = Candidate(caller, asked.fields, len(asked.body), catalog, runtime.allowances)
@@ -70,12 +71,13 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
-async def _asked(request: Request, key: KeyFacts) -> Asked:
+async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
     """With nothing in it that may not be named or is not allowed; InvalidRequest names what is."""
     body = await json_body(request)
     fields = parse_create(body)
     refuse_stored_objects(fields)
-    if set_by_policy := permit(fields, key):
+    set_by_policy = permit(fields, key)
+    if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
         body = with_fields(body, set_by_policy)
     return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key))
 
