@@ -14,6 +14,7 @@ from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
+from gateway.ownership.owners import Unavailable as OwnershipUnavailable
 from gateway.snapshot import SnapshotUnavailable
 from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
@@ -205,6 +206,7 @@ def _(error: Damaged) -> Envelope:
 
 @envelope_of.register(SnapshotUnavailable)
 @envelope_of.register(BillingUnavailable)
+@envelope_of.register(OwnershipUnavailable)
 def _(error: Exception) -> Envelope:
     message = "The gateway cannot account for your request at the moment. Please retry."
     return Envelope(503, SERVER, message, None, "billing_unavailable", "unavailable", {**DO_RETRY, "retry-after": "5"})

@@ -22,6 +22,7 @@ from gateway.upstream.failures import (
     UpstreamFailed,
     failure_of,
 )
+from gateway.wire.cache_key import CacheKey
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ QUERY = re.compile(rb"[!-~]{0,4000}")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own."""
+    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
+
+    `cache_key` is what to restore in the answer, where it was set in the body.
+    """
 
     path: str
     body: bytes
@@ -43,15 +47,17 @@ class Call:
     beta: bytes = b""
     query: bytes = b""
     method: str = "POST"
+    cache_key: CacheKey | None = None
 
 
 class Exchange:
     """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, cache_key: CacheKey | None = None) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._response = response
         self._pieces = aiter(response.stream)
+        self._cache_key = cache_key
         self.headers = response.headers
         self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
@@ -71,6 +77,10 @@ class Exchange:
                 raise Broken(f"an answer of more than {most} bytes")
         return bytes(body)
 
+    def restored(self, document: bytes) -> bytes:
+        """The answer, or some of its events, as the tenant is to see it."""
+        return self._cache_key.restored(document) if self._cache_key else document
+
     async def close(self) -> None:
         """Gives the connection back, or closes it where the answer is not complete: the upstream then stops."""
         await self._response.aclose()
@@ -84,7 +94,7 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
     except httpx.HTTPError as error:
         logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
         raise _translated(error) from error
-    exchange = Exchange(response)
+    exchange = Exchange(response, call.cache_key)
     if response.status_code == 200 and response.headers.get("content-encoding", "identity").lower() == "identity":
         return exchange
     try:

@@ -50,6 +50,10 @@ class Broken(UpstreamFailed):
     """The connection broke, or what came is no answer."""
 
 
+class Repeated(UpstreamFailed):
+    """The answer has the id of another project's: it is withheld, and paid for all the same."""
+
+
 class Answered(UpstreamFailed):
     """The upstream answered with a failure."""
 
