@@ -5,8 +5,11 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from billing.alarms import ALARMS
+
+__all__ = ["ALARMS", "CONTENT_TYPE", "REFUSED", "exposition"]
+
 REFUSED = Counter("tollgate_refused_requests", "Requests refused before they were admitted, by reason.", ["reason"])
-ALARMS = Counter("tollgate_alarms", "Ended requests that somebody should look at, by their flag.", ["reason"])
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

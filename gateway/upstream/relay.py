@@ -27,6 +27,8 @@ PASSED_ON = ("openai-processing-ms", "openai-version")  # of the upstream's head
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
 
 Headers = list[tuple[bytes, bytes]]
+# Goes upstream; what it is given is called before the first byte leaves.
+Begin = Callable[[Callable[[], None]], Awaitable[Exchange]]
 
 
 class Client(Protocol):
@@ -67,13 +69,13 @@ class Relay:
         self._is_draining = False
         self._drained_from = 0  # deltas seen when the client left
 
-    async def run(self, begin: Callable[[], Awaitable[Exchange]], client: Client) -> None:
+    async def run(self, begin: Begin, client: Client) -> None:
         """All of it, to the last byte. Raises UpstreamFailed only while nothing has been sent to the client."""
         try:
             async with self._deadline:
                 client.when_gone(self._drain)
                 await self._outcome.dispatch()
-                self._exchange = await begin()
+                self._exchange = await begin(self._outcome.sent)
                 faults.reach("answer.begun")
                 await self._pass_on(self._exchange, client)
         except TimeoutError:
@@ -179,7 +181,10 @@ class Relay:
 
     async def _cut(self, client: Client) -> None:
         """The drain is over."""
-        await self._outcome.cut(self._tap.reading, flag="client_gone")
+        if self._exchange is None:
+            await self._outcome.unanswered()
+        else:
+            await self._outcome.cut(self._tap.reading, flag="client_gone")
         await client.end()
 
     async def _break_off(self, failure: UpstreamFailed, client: Client) -> None:

@@ -1,17 +1,14 @@
 """An answer that is relayed and in no books: for whoever it is made, few at once."""
 
-from collections.abc import Awaitable, Callable
-
 from django.conf import settings
 
 from accounts.authentication import KeyFacts
 from gateway.dataplane import Client, RelayedAnswer
-from gateway.upstream.exchange import Exchange
-from gateway.upstream.relay import Drains, Relay
+from gateway.upstream.relay import Begin, Drains, Relay
 from gateway.upstream.unbilled import Rooms, Unbilled
 
 
-def unbilled(rooms: Rooms, key: KeyFacts, begin: Callable[[], Awaitable[Exchange]]) -> RelayedAnswer:
+def unbilled(rooms: Rooms, key: KeyFacts, begin: Begin) -> RelayedAnswer:
     """What `begin` begins, relayed while the client is there. It ends with TooManyAtOnce where there is no room."""
 
     async def run(client: Client) -> None:
