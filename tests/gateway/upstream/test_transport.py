@@ -65,12 +65,7 @@ async def until_open(sender, number):
 
 async def test_it_says_when_the_request_leaves_and_not_before_there_is_a_connection(transport):
     said, sender = [], transport()
-
-    async def handle(reader, writer):
-        await read_request(reader)
-        writer.write(ok(b"hi"))
-
-    async with listening(handle) as origin:
+    async with listening(answering(ok(b"hi"), ok(b"hi"))) as origin:
         for connections in (0, 1):  # a new connection, and one that is kept
             request = request_to(origin)
             assert open_connections(sender) == connections
