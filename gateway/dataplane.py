@@ -19,8 +19,8 @@ from django.urls import Resolver404, get_resolver
 
 from gateway.errors import BodyTooLarge, ClientLeft, Stopping, UnknownPath, error_response
 from gateway.runtime import Runtime
+from gateway.upstream.client import Headers
 from gateway.upstream.exchange import QUERY
-from gateway.upstream.relay import Headers
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)

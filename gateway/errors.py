@@ -14,10 +14,12 @@ from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
+from gateway.ownership.owners import Unavailable
 from gateway.snapshot import SnapshotUnavailable
-from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
+from gateway.upstream.failures import Busy, GatewayTimeout, Gone, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
 from gateway.upstream.unbilled import TooManyAtOnce
+from gateway.wire.encoding import Damaged, Inflated, UnknownEncoding
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -50,6 +52,14 @@ class MethodNotAllowed(UnknownPath):
         self.allowed = allowed
 
 
+class ResponseNotFound(Exception):
+    """The caller's project has no response of that id, whoever else may."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(response_id)
+        self.response_id = response_id
+
+
 class WebSocketRefused(Exception):
     """An upgrade was asked for. 426 sends Codex to POST at once (protocol.md 1.3)."""
 
@@ -61,7 +71,7 @@ class BodyTooLarge(Exception):
 
 
 class UnsupportedMediaType(Exception):
-    """A content type or encoding that is not read."""
+    """A content type that is not read."""
 
 
 class ClientLeft(Exception):
@@ -163,6 +173,12 @@ def _(error: MethodNotAllowed) -> Envelope:
 
 
 @envelope_of.register
+def _(error: ResponseNotFound) -> Envelope:
+    message = f"Response with id '{error.response_id}' not found."
+    return Envelope(404, INVALID, message, reason="response_not_found")
+
+
+@envelope_of.register
 def _(error: WebSocketRefused) -> Envelope:
     message = "WebSocket mode is not served here. Use POST /v1/responses, streamed or not."
     return Envelope(426, INVALID, message, code="websocket_not_supported", reason="websocket")
@@ -180,7 +196,30 @@ def _(error: UnsupportedMediaType) -> Envelope:
     return Envelope(415, INVALID, str(error), code="unsupported_media_type", reason="unsupported_media_type")
 
 
+@envelope_of.register
+def _(error: UnknownEncoding) -> Envelope:
+    message = (
+        f"Content-Encoding {str(error)[:100]!r} is not supported: compress with gzip or zstd, once, or not at all."
+    )
+    return Envelope(415, INVALID, message, code="unsupported_media_type", reason="unsupported_media_type")
+
+
+@envelope_of.register
+def _(error: Inflated) -> Envelope:
+    message = f"The body of your request inflates to more than {error.most} bytes, the most for its size."
+    return Envelope(413, INVALID, message, code="request_too_large", reason="request_too_large")
+
+
+@envelope_of.register
+def _(error: Damaged) -> Envelope:
+    message = (
+        "The body of your request is not what its Content-Encoding says. (HINT: one complete gzip or zstd stream.)"
+    )
+    return Envelope(400, INVALID, message, code="invalid_encoding", reason="invalid_request")
+
+
 @envelope_of.register(SnapshotUnavailable)
+@envelope_of.register(Unavailable)
 @envelope_of.register(BillingUnavailable)
 def _(error: Exception) -> Envelope:
     message = "The gateway cannot account for your request at the moment. Please retry."
@@ -259,6 +298,14 @@ def _(error: Overloaded) -> Envelope:
     headers = {"retry-after": error.retry_after} if error.retry_after and error.retry_after.isdecimal() else {}
     message = "The upstream is overloaded. Please slow down and retry."
     return Envelope(error.status, "service_unavailable_error", message, code="slow_down", headers=headers)
+
+
+@envelope_of.register
+def _(error: Gone) -> Envelope:
+    if error.is_item:
+        return Envelope(error.status, INVALID, f"Item with id '{error.missing}' not found.", "input")
+    message = f"Previous response with id '{error.missing}' not found."
+    return Envelope(error.status, INVALID, message, "previous_response_id", "previous_response_not_found")
 
 
 @envelope_of.register

@@ -7,9 +7,9 @@ from django.conf import settings
 
 from accounts.authentication import KeyFacts, Scope
 from gateway.admission import COMPACT, CREATE, Caller, Candidate, admit
+from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
-from gateway.errors import UnsupportedMediaType
 from gateway.ownership.naming import refuse_stored_objects
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
@@ -50,29 +50,21 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     catalog = await runtime.snapshots.catalog()
     candidate = Candidate(_caller(request, key, endpoint), asked, len(body), catalog, runtime.allowances)
     call = _upstream_call(request, path, asked, body, candidate.route)
+    call = replace(call, is_model_ours=str(asked.model) in catalog.models)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
-    relay = Relay(Outcome(offer.admitted, runtime.meter, request.arrived), runtime.drains, settings.MAX_EVENT_BYTES)
+    outcome = Outcome(offer.admitted, runtime.meter, request.arrived)
+    relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
 async def _asked(request: Request) -> tuple[CreateRequest, bytes]:
     """What is asked for, with nothing in it that may not be named, and the body it came in."""
-    body = await _json_body(request)
+    body = await json_body(request)
     asked = parse_create(body)
     refuse_stored_objects(asked)
     return asked, body
-
-
-async def _json_body(request: Request) -> bytes:
-    body = await request.client.read_body(settings.MAX_BODY_BYTES)
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    if encoding != "identity":
-        raise UnsupportedMediaType(f"Content-Encoding {encoding!r} is not supported: send the body uncompressed.")
-    if request.content_type not in {"", "application/json", "text/plain"}:
-        raise UnsupportedMediaType(f"Content-Type {request.content_type!r} is not supported: use application/json.")
-    return body
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:

@@ -6,18 +6,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from gateway.wire.document import object_of
+from gateway.wire.invalid import InvalidRequest as InvalidRequest  # for who imports it from here
+from gateway.wire.objects import Object
 from gateway.wire.spans import with_members
-
-
-class InvalidRequest(Exception):
-    """A request that cannot be admitted as it stands. `param` names the field, `code` is one of OpenAI's."""
-
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
-        self.code = code
-
 
 WITHOUT_CONTROLS = r"\A[^\x00-\x1f]*\Z"  # what PostgreSQL takes and a log shows as it is
 MOST_OUTPUT_TOKENS = 10**9  # more than any model writes, little enough to be held
@@ -45,15 +37,15 @@ class CreateRequest(msgspec.Struct):
 
 def parse_create(body: bytes) -> CreateRequest:
     """The request in `body`; InvalidRequest in OpenAI's words where it is none."""
+    return create_of(object_of(body))
+
+
+def create_of(fields: Object) -> CreateRequest:
+    """The request that a body's object is; InvalidRequest where a field that we read has a wrong value."""
     try:
-        request = _decoder.decode(body)
+        request = msgspec.convert(fields, CreateRequest)
     except msgspec.ValidationError as error:
         raise _invalid_field(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise InvalidRequest(
-            "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP "
-            "library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)"
-        ) from None
     if request.model is UNSET:
         raise InvalidRequest("Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
     return request
@@ -72,11 +64,6 @@ def with_model(body: bytes, model: str) -> bytes:
 def _invalid_field(explanation: str) -> InvalidRequest:
     """msgspec says e.g. "Expected `str`, got `int` - at `$.model`"."""
     reason, _, place = explanation.partition(" - at `$")
-    param = place.rstrip("`").removeprefix(".") or None
-    if param is None:
-        return InvalidRequest(f"The body of your request must be a JSON object. {reason}.")
+    param = place.rstrip("`").removeprefix(".")
     code = "invalid_type" if reason.startswith("Expected `") and "got" in reason else "invalid_value"
     return InvalidRequest(f"Invalid value for '{param}': {reason[0].lower()}{reason[1:]}.", param=param, code=code)
-
-
-_decoder = msgspec.json.Decoder(CreateRequest)

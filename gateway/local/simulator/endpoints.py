@@ -3,10 +3,12 @@
 from typing import NamedTuple
 
 from gateway.local.simulator import errors
+from gateway.local.simulator.errors import Refused
 
 ENDPOINTS = (
     ("create", "POST", "/v1/responses"),
     ("input_tokens", "POST", "/v1/responses/input_tokens"),
+    ("compact", "POST", "/v1/responses/compact"),
     ("retrieve", "GET", "/v1/responses/{id}"),
     ("delete", "DELETE", "/v1/responses/{id}"),
     ("cancel", "POST", "/v1/responses/{id}/cancel"),
@@ -23,8 +25,8 @@ class Asked(NamedTuple):
     id: str
 
 
-def asked_for(method: str, path: str) -> Asked | errors.Refusal:
-    """404 for a path that no endpoint has, 405 for one that none has with this method."""
+def asked_for(method: str, path: str) -> Asked:
+    """Refused: 404 for a path that no endpoint has, 405 for one that none has with this method."""
     allowed = []
     for name, its_method, pattern in ENDPOINTS:
         found = _match(pattern, path)
@@ -32,7 +34,7 @@ def asked_for(method: str, path: str) -> Asked | errors.Refusal:
             return Asked(name, found)
         if found is not None:
             allowed.append(its_method)
-    return errors.wrong_method(method, path, allowed) if allowed else errors.invalid_url(method, path)
+    raise Refused(errors.wrong_method(method, path, allowed) if allowed else errors.invalid_url(method, path))
 
 
 def _match(pattern: str, path: str) -> str | None:
