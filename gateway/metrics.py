@@ -7,9 +7,10 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from billing.alarms import ALARMS
 
-__all__ = ["ALARMS", "CONTENT_TYPE", "REFUSED", "exposition"]
+__all__ = ["ALARMS", "ANSWERS", "CONTENT_TYPE", "REFUSED", "exposition"]
 
 REFUSED = Counter("tollgate_refused_requests", "Requests refused before they were admitted, by reason.", ["reason"])
+ANSWERS = Counter("tollgate_answers", "Answers on /v1, by route, method and status.", ["route", "method", "status"])
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

@@ -1,6 +1,6 @@
 """What makes a response: the story of one request, top to bottom."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.conf import settings
@@ -11,6 +11,7 @@ from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.naming import refuse_stored_objects
+from gateway.permission import betas, permit
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Relay
@@ -18,6 +19,15 @@ from gateway.upstream.routing import first_usable
 from gateway.views.entry import allows
 from gateway.views.unbilled import unbilled
 from gateway.wire.request import CreateRequest, parse_create, with_fields, with_model
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a tenant asks for, as it may go upstream."""
+
+    fields: CreateRequest
+    body: bytes
+    betas: str
 
 
 @allows(Scope.RESPONSES)
@@ -36,21 +46,22 @@ async def compact_response(request: Request, key: KeyFacts) -> RelayedAnswer:
 async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
     """POST /v1/responses/input_tokens: free, and few at once for an organization."""
     runtime = request.runtime
-    asked, body = await _asked(request)
+    asked = await _asked(request, key)
     catalog = await runtime.snapshots.catalog()
-    model = catalog.model_for(str(asked.model), endpoint=CREATE, allowed=key.allowed_models)
+    model = catalog.model_for(str(asked.fields.model), endpoint=CREATE, allowed=key.allowed_models)
     route = first_usable(model)
-    call = _upstream_call(request, "/responses/input_tokens", asked, body, route)
+    call = _upstream_call(request, "/responses/input_tokens", asked, route)
     return unbilled(runtime.count_rooms, key, partial(start, runtime.transport, route, call))
 
 
 async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> RelayedAnswer:
     runtime = request.runtime
-    asked, body = await _asked(request)
+    asked = await _asked(request, key)
     catalog = await runtime.snapshots.catalog()
-    candidate = Candidate(_caller(request, key, endpoint), asked, len(body), catalog, runtime.allowances)
-    call = _upstream_call(request, path, asked, body, candidate.route)
-    call = replace(call, is_model_ours=str(asked.model) in catalog.models)
+    caller = _caller(request, key, endpoint)
+    candidate = Candidate(caller, asked.fields, len(asked.body), catalog, runtime.allowances)
+    call = _upstream_call(request, path, asked, candidate.route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
@@ -59,12 +70,14 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
-async def _asked(request: Request) -> tuple[CreateRequest, bytes]:
-    """What is asked for, with nothing in it that may not be named, and the body it came in."""
+async def _asked(request: Request, key: KeyFacts) -> Asked:
+    """With nothing in it that may not be named or is not allowed; InvalidRequest names what is."""
     body = await json_body(request)
-    asked = parse_create(body)
-    refuse_stored_objects(asked)
-    return asked, body
+    fields = parse_create(body)
+    refuse_stored_objects(fields)
+    if set_by_policy := permit(fields, key):
+        body = with_fields(body, set_by_policy)
+    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key))
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
@@ -79,12 +92,12 @@ def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
     )
 
 
-def _upstream_call(request: Request, path: str, call: CreateRequest, body: bytes, route: RouteFacts) -> Call:
+def _upstream_call(request: Request, path: str, asked: Asked, route: RouteFacts) -> Call:
     return Call(
         path=path,
-        body=with_model(body, route.upstream_model) if route.upstream_model else body,
+        body=with_model(asked.body, route.upstream_model) if route.upstream_model else asked.body,
         request_id=request.request_id,
-        stream=bool(call.stream),
-        beta=request.headers.get("openai-beta", "").encode(),
+        stream=bool(asked.fields.stream),
+        beta=asked.betas.encode(),
         query=request.query,
     )
