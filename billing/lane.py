@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from billing.alarms import raise_alarm
 from billing.batch import Batch, End, Waiter, items_of
 from billing.connection import Connection, GaveUp, Refused, Stuck
 from billing.record import Hold, Progress, Settlement, bare, refused, void
@@ -222,6 +223,8 @@ class Lane:
     async def _end_lost(self, batch: Batch, record_ids: set[UUID]) -> None:
         """The database lost their holds, which are made anew where we know them."""
         holds = [end.hold for record_id in record_ids if (end := batch.ends[record_id]).hold is not None]
+        for record_id in record_ids:
+            raise_alarm("hold_lost", batch.ends[record_id].settlement, batch.ends[record_id].hold)
         if holds:
             await self._connection.call(HOLD_ANEW, [items_of(holds)])
             record_ids = await self._end_exactly(batch, record_ids)
@@ -269,6 +272,7 @@ class Lane:
                 waiter.set_exception(BillingUnavailable("The record was refused."))
         for settlement, waiter, known in batch.ends.values():
             logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, bare(settlement))
+            raise_alarm("refused", settlement, known)
             less = _less(settlement)
             if isinstance(error, Stuck):
                 self._park(batch)

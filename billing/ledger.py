@@ -110,11 +110,7 @@ def _raise_credit(entry: LedgerEntry) -> None:
         quotas.set_limit(credit, credit.limit_amount + entry.amount_nano_usd)
     elif entry.kind == LedgerEntry.Kind.GRANT:
         given = LedgerEntry.objects.filter(organization=entry.organization, account="organization", kind__in=GIVEN)
-        credit = Quota(
-            organization=entry.organization, metric=Quota.Metric.COST, period=Quota.Period.FOREVER, is_credit=True,
-            limit_amount=given.aggregate(sum=Sum("amount_nano_usd"))["sum"], created_by=entry.actor,
-        )  # fmt: skip
-        quotas.make(credit)
+        quotas.begin_credit(entry.organization, given.aggregate(sum=Sum("amount_nano_usd"))["sum"], entry.actor)
 
 
 def _number(query: str, argument: int) -> int:

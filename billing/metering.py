@@ -18,9 +18,10 @@ from uuid import UUID
 import msgspec
 
 from billing import faults
+from billing.alarms import raise_alarms
 from billing.batch import Waiter
 from billing.lane import UNSAYABLE, Lane, is_fulfilled
-from billing.record import Hold, Opened, Progress, Seen, Settlement
+from billing.record import Hold, Opened, Progress, Seen, Settlement, unanswered, void
 from billing.refusals import BillingUnavailable
 from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due
 
@@ -32,10 +33,12 @@ PROBE_SECONDS = 1.0
 class _Open:
     """An open request of this process."""
 
-    __slots__ = ("hold", "kept_at", "marked_at", "opened")
+    __slots__ = ("hold", "is_dispatched", "is_ended", "kept_at", "marked_at", "opened")
 
     def __init__(self, hold: Hold) -> None:
         self.hold = hold
+        self.is_dispatched = False
+        self.is_ended = False
         self.opened: Opened | None = None
         self.kept_at: float | None = None  # when its progress last went to the spool
         self.marked_at = time.monotonic()  # when it last went to the database
@@ -79,6 +82,8 @@ class Meter:
             self._open[hold.id] = _Open(hold)
             faults.reach("hold.after")
         except BaseException:
+            if hold.id in self._open:
+                self._open[hold.id].is_ended = True
             self._lane.take_back(hold, waiter)
             raise
         finally:
@@ -92,6 +97,8 @@ class Meter:
         except SpoolFailed as error:
             self._make_well()
             raise BillingUnavailable(str(error)) from error
+        if request is not None:
+            request.is_dispatched = True
         faults.reach("dispatch.after")
 
     def opened(self, record_id: UUID, opened: Opened) -> None:
@@ -131,15 +138,28 @@ class Meter:
     def settle_soon(self, settlement: Settlement) -> Waiter:
         """Hands an end in without waiting for it. The first end handed in for a record is the one that counts."""
         request = self._open.get(settlement.id)
+        raise_alarms(settlement, request.hold if request else None)
         if request is None:
             return self._lane.end(settlement)
+        request.is_ended = True
         self._keep(Kind.FINAL, settlement.id, settlement)
         return self._lane.end(settlement, request.hold)
+
+    def release(self, record_id: UUID) -> None:
+        """The request is over, however it went: what it left open ends here, and nobody need know how it came to it."""
+        request = self._open.get(record_id)
+        if request is None or request.is_ended:
+            return
+        logger.error("metering: record %s was left without an end", record_id)
+        self.settle_soon(
+            unanswered(record_id) if request.is_dispatched else void(record_id, None, ("undispatched",))
+        )  # fmt: skip
 
     async def recover(self, settlement: Settlement, hold: Hold | None = None) -> None:
         """Ends a request of a process that is gone; `hold` as its spool has it. Returns once that is durable, however
         long it takes; BillingUnavailable where the database will not have it.
         """
+        raise_alarms(settlement, hold)
         await asyncio.shield(self._lane.end(settlement, hold))
 
     def open_requests(self) -> set[UUID]:

@@ -47,7 +47,7 @@ class QuotaAdmin(admin.ModelAdmin):
     search_fields = ("organization__name", "project__name", "api_key__name", "api_key__hint", "=id")
     search_help_text = "Organization, project, or a key's name or hint."
     autocomplete_fields = ("organization", "project", "api_key")
-    actions = ("retire_quotas",)
+    actions = ("retire_quotas", "make_postpaid")
     add_fields: ClassVar[Any] = ("organization", "project", "api_key", "metric", "period", "limit", "is_hard")
     told: ClassVar[Any] = (
         "on", "level", "metric", "period", "kind", *USE, amount("left", "Left"), "renews", "state", "id", "created_at",
@@ -101,6 +101,17 @@ class QuotaAdmin(admin.ModelAdmin):
             self.message_user(request, f"Retired: {', '.join(map(str, retired))}.", messages.SUCCESS)
         else:
             self.message_user(request, "Nothing to retire: retired before, or prepaid credit.", messages.WARNING)
+
+    @admin.action(description="End prepaid credit: the organization is postpaid again", permissions=["change"])
+    def make_postpaid(self, request: HttpRequest, queryset: QuotaQuerySet) -> None:
+        credits_chosen = [quota for quota in queryset if quota.is_credit and quota.retired_at is None]
+        ended = [quota for quota in credits_chosen if quotas.end_credit(quota.organization) is not None]
+        for quota in ended:
+            self.log_change(request, quota, "Ended: postpaid again.")
+        if ended:
+            self.message_user(request, f"Postpaid again: {', '.join(str(q.scope) for q in ended)}.", messages.SUCCESS)
+        else:
+            self.message_user(request, "Nothing to end: no prepaid credit in force was chosen.", messages.WARNING)
 
     @admin.display(description="On", ordering="scope_id")
     def on(self, quota: Quota) -> str:

@@ -120,6 +120,32 @@ def credit_of(organization: Organization) -> Quota | None:
     return Quota.objects.in_force().filter(organization=organization, is_credit=True).first()
 
 
+def end_credit(organization: Organization) -> int | None:
+    """The organization is postpaid again: its credit refuses nothing and is charged nothing more, but for what is open.
+
+    Returns the nano-USD left, which stay in the ledger and are credit again from the next grant on; None where it was
+    postpaid before.
+    """
+    with transaction.atomic():
+        lock(organization)
+        left = next((balance["left"] for balance in balances(organization) if balance["credit"]), None)
+        Quota.objects.in_force().filter(organization=organization, is_credit=True).update(retired_at=Now())
+        return left
+
+
+def begin_credit(organization: Organization, limit: int, actor: User | None) -> Quota:
+    """Prepaid credit with that limit, in the caller's transaction, which has locked the organization. Where it had
+    credit before, what was charged to that still counts.
+    """
+    ended = Quota.objects.filter(organization=organization, is_credit=True).first()
+    if ended is None:
+        terms = {"metric": Quota.Metric.COST, "period": Quota.Period.FOREVER, "limit_amount": limit}
+        return make(Quota(organization=organization, is_credit=True, created_by=actor, **terms))
+    Quota.objects.filter(pk=ended.pk).update(retired_at=None)
+    set_limit(ended, limit)
+    return ended
+
+
 def balances(organization: Organization) -> list[Balance]:
     """All quotas in force of the organization, its projects and its keys, prepaid credit first."""
     quotas = Quota.objects.in_force().filter(organization=organization).standing().named()

@@ -146,6 +146,11 @@ def refused(record_id: UUID) -> Settlement:
     return Settlement(id=record_id, state="settled", usage_source="estimated", status=None, flags=("refused",))
 
 
+def unanswered(record_id: UUID) -> Settlement:
+    """The end of a request that went upstream, and nobody knows what became of it."""
+    return Settlement(id=record_id, state="settled", usage_source="estimated", status=None, flags=("unanswered",))
+
+
 def token_columns(usage: TokenUsage) -> dict[str, int]:
     return {
         "input_tokens": usage.input,

@@ -169,6 +169,7 @@ class DataPlane:
         except Exception as error:
             await self._refuse(client, error, request_id)
         finally:
+            self.runtime.meter.release(request_id)
             client.release()
 
     async def _answer(self, scope: Scope, client: Client, request_id: UUID) -> None:

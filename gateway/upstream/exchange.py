@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -94,9 +95,21 @@ class Exchange:
         await self._response.aclose()
 
 
-async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Call) -> Exchange:
-    """Sends `call`; returns when a good answer has begun, else raises an UpstreamFailed."""
+def _nobody() -> None:
+    """Nobody asks whether it was sent."""
+
+
+async def start(
+    transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Call, sent: Callable[[], None] = _nobody
+) -> Exchange:
+    """Sends `call`; returns when a good answer has begun, else raises an UpstreamFailed. `sent` is called before the
+    first byte of it leaves; at once where the transport does not say when.
+    """
     request = _request(route.upstream, call)
+    if getattr(transport, "says_when_sent", False):
+        request.extensions["sent"] = sent
+    else:
+        sent()
     try:
         response = await transport.handle_async_request(request)
     except httpx.HTTPError as error:

@@ -13,10 +13,9 @@ import msgspec
 
 from billing.metering import Meter
 from billing.pricing import PriceSheet, cost
-from billing.record import REVIEW_FLAGS, Admitted, Opened, Settlement, kept_lines, token_columns
+from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
 from billing.refusals import BillingUnavailable
 from billing.tokens import MOST_TOKENS, TokenUsage
-from gateway.metrics import ALARMS
 from gateway.upstream.failures import UpstreamFailed
 from gateway.wire.tap import Reading
 
@@ -50,6 +49,7 @@ class Outcome:
         self._meter = meter
         self._arrived = arrived
         self._claim = claim
+        self._is_sent = False
         self.is_known = False
         self.status: int | None = None  # of our answer; None as long as the client got none
         self.first_byte_ms: int | None = None
@@ -62,6 +62,10 @@ class Outcome:
         except BillingUnavailable:
             await self._settle(self._void(NOTHING_READ))
             raise
+
+    def sent(self) -> None:
+        """There is a connection: from here on the upstream may know of it."""
+        self._is_sent = True
 
     async def opens(self, reading: Reading) -> None:
         """More of the answer is about to leave: not before its id, once that is known, has its owner. Repeated."""
@@ -96,7 +100,7 @@ class Outcome:
     async def _settle_ended(self, reading: Reading, drained: bool, without_usage: str) -> None:
         if reading.usage is not None:
             await self._settle(self._settled(reading, reading.usage, "drained" if drained else "reported"))
-        elif reading.delta_events or reading.ending in {"completed", "incomplete"}:
+        elif reading.deltas or reading.ending in {"completed", "incomplete"}:
             await self.cut(reading, flag=without_usage)
         else:
             await self._settle(self._void(reading))
@@ -110,7 +114,11 @@ class Outcome:
         if failure.answered or not failure.dispatched:
             await self._settle(self._void(NOTHING_READ))
         else:
-            await self._settle(self._unanswered())
+            await self.unanswered()
+
+    async def unanswered(self) -> None:
+        """Nobody waits for an answer any more. Void where nothing was sent; else nobody knows."""
+        await self._settle(self._unanswered())
 
     def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
         """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
@@ -124,23 +132,12 @@ class Outcome:
             end = self._estimated(reading, "cancelled")
         else:
             end = self._unanswered()
-        self._raise_alarms(end)
         self._meter.settle_soon(end)
 
     async def _settle(self, settlement: Settlement) -> None:
         if not self.is_known:
             self.is_known = True
-            self._raise_alarms(settlement)
             await self._meter.settle(settlement)
-
-    def _raise_alarms(self, end: Settlement) -> None:
-        hold = self._admitted.hold
-        flags = REVIEW_FLAGS & set(end.flags)
-        if end.cost_nano_usd > hold.hold_nano_usd and self._admitted.price is not None:
-            flags |= {"above_hold"}  # the bound was none: an overage, where it was held
-        for flag in sorted(flags):
-            ALARMS.labels(reason=flag).inc()
-            logger.warning("record %s: %s, cost %d of %d held", hold.id, flag, end.cost_nano_usd, hold.hold_nano_usd)
 
     def _judged(self, reading: Reading) -> Reading:
         """The same without usage that is beyond all belief."""
@@ -153,6 +150,8 @@ class Outcome:
         return (self._admitted.context_window or MOST_TOKENS) * (1 + sum(reading.tool_calls.values()))
 
     def _unanswered(self) -> Settlement:
+        if not self._is_sent:
+            return self._void(NOTHING_READ)
         return self._settled(NOTHING_READ, TokenUsage(), "estimated", "unanswered")
 
     def _estimated(self, reading: Reading, flag: str) -> Settlement:
@@ -160,7 +159,7 @@ class Outcome:
         if usage is None:
             hold = self._admitted.hold
             usage = self._admitted.ratio.usage(
-                request_bytes=hold.request_bytes, delta_events=reading.delta_events, most=hold.hold_tokens
+                request_bytes=hold.request_bytes, delta_events=reading.deltas, most=hold.hold_tokens
             )
         return self._settled(reading, usage, "estimated", flag)
 

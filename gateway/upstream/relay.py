@@ -29,6 +29,9 @@ PASSED_ON = ("openai-processing-ms", "openai-version")  # of the upstream's head
 PLAIN = re.compile(r"[0-9.-]{1,20}")  # milliseconds and dates: nothing that could name our account
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
 
+# Goes upstream; what it is given is called before the first byte leaves.
+Begin = Callable[[Callable[[], None]], Awaitable[Exchange]]
+
 
 @dataclass(slots=True)
 class Drains:
@@ -59,14 +62,14 @@ class Relay:
         self._is_draining = False
         self._drained_from = 0  # deltas seen when the client left
 
-    async def run(self, begin: Callable[[], Awaitable[Exchange]], client: Client) -> None:
+    async def run(self, begin: Begin, client: Client) -> None:
         """All of it, to the last byte. Raises UpstreamFailed only while nothing has been sent to the client."""
         client = kept_alive = KeptAlive(client, self._keepalive_seconds)
         try:
             async with self._deadline:
                 client.when_gone(self._drain)
                 await self._outcome.dispatch()
-                self._exchange = await begin()
+                self._exchange = await begin(self._outcome.sent)
                 faults.reach("answer.begun")
                 await self._pass_on(self._exchange, client)
         except TimeoutError:
@@ -180,7 +183,10 @@ class Relay:
 
     async def _cut(self, client: Client) -> None:
         """The drain is over."""
-        await self._outcome.cut(self._tap.reading, flag="client_gone")
+        if self._exchange is None:
+            await self._outcome.unanswered()
+        else:
+            await self._outcome.cut(self._tap.reading, flag="client_gone")
         await client.end()
 
     async def _break_off(self, failure: UpstreamFailed, client: Client) -> None:

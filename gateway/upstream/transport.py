@@ -21,6 +21,8 @@ IDLE_SECONDS = 30.0  # less than the upstreams' own, so that a connection is rar
 class UpstreamTransport(httpx.AsyncBaseTransport):
     """Connections are kept per origin; the last one used is used first."""
 
+    says_when_sent = True
+
     def __init__(
         self,
         *,
@@ -39,11 +41,14 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         self._tls = tls or ssl.create_default_context()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """`extensions["origin"]` is where to connect; without it the URL's own, which must be public."""
+        """`extensions["origin"]` is where to connect; without it the URL's own, which must be public. `["sent"]` is
+        called when there is a connection, before the first byte of the request leaves.
+        """
         asked = _serialized(request)
         origin = cast("Origin | None", request.extensions.get("origin")) or _public_origin(request)
         connection = self._idle_connection(origin) or await self._connect(origin)
         try:
+            request.extensions.get("sent", _nobody)()
             await connection.ask(asked, self._read_seconds)
         except BaseException:
             connection.abort()
@@ -135,6 +140,10 @@ class AnswerBody(httpx.AsyncByteStream):
         if not self._released:
             self._released = True
             self._transport.release(self._connection, self._origin)
+
+
+def _nobody() -> None:
+    """Nobody asks whether it was sent."""
 
 
 def _is_stale(connection: Connection) -> bool:

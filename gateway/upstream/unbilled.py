@@ -22,11 +22,13 @@ class Ending(Protocol):
 
     async def dispatch(self) -> None: ...
     async def opens(self, reading: Reading) -> None: ...
+    def sent(self) -> None: ...
     def watched(self, reading: Reading) -> None: ...
     def answer_begins(self, status: int) -> None: ...
     async def ended(self, reading: Reading, *, drained: bool, without_usage: str = ...) -> None: ...
     async def cut(self, reading: Reading, *, flag: str) -> None: ...
     async def failed(self, failure: UpstreamFailed) -> None: ...
+    async def unanswered(self) -> None: ...
     def abandoned(self, reading: Reading, *, has_begun: bool) -> None: ...
 
 
@@ -44,6 +46,9 @@ class Unbilled:
     async def opens(self, reading: Reading) -> None:
         pass
 
+    def sent(self) -> None:
+        pass
+
     def watched(self, reading: Reading) -> None:
         pass
 
@@ -57,6 +62,9 @@ class Unbilled:
         self.is_known = True
 
     async def failed(self, failure: UpstreamFailed) -> None:
+        self.is_known = True
+
+    async def unanswered(self) -> None:
         self.is_known = True
 
     def abandoned(self, reading: Reading, *, has_begun: bool) -> None:

@@ -72,9 +72,9 @@ class Stored:
         begin = partial(self._begun, self._call(method, part), then)
         return unbilled(self.request.runtime.read_rooms, self.key, begin, drains)
 
-    async def _begun(self, call: Call, then: Callable[[], Awaitable[None]]) -> Exchange:
+    async def _begun(self, call: Call, then: Callable[[], Awaitable[None]], sent: Callable[[], None]) -> Exchange:
         try:
-            exchange = await start(self.request.runtime.transport, self.route, call)
+            exchange = await start(self.request.runtime.transport, self.route, call, sent)
         except Answered as failure:
             if failure.is_not_found:
                 raise ResponseNotFound(self.response_id) from failure

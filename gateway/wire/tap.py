@@ -10,6 +10,7 @@ from typing import Any
 
 from billing.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.objects import Object, object_in
+from gateway.wire.said import said_bytes
 from gateway.wire.stream import DONE, data_of, events_of, has_data
 from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 
@@ -19,6 +20,7 @@ from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 TELLING = (b'"response"', b'"error"', b'"usage"', DONE)
 DELTA = re.compile(rb'"type":\s*"[a-z_.]+\.delta"')
 CHAT_DELTA = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments)":\s*"[^"]')
+BYTES_OF_A_DELTA = 4
 TERMINAL = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
 
 
@@ -37,6 +39,12 @@ class Reading:
     ending: str | None = None
     error_code: str | None = None
     output: Any = None  # the items of a complete answer, as they came
+    answer: Object | None = None  # of a plain answer
+
+    @property
+    def deltas(self) -> int:
+        """How many deltas were seen; of a plain answer, about how many it would have taken to say it."""
+        return self.delta_events if self.answer is None else -(-said_bytes(self.answer) // BYTES_OF_A_DELTA)
 
     def begin(self, response: Object) -> None:
         """Takes over what a response object says of itself before it is complete. Its usage is not one yet."""
@@ -163,6 +171,7 @@ def read_answer(body: bytes) -> Reading | None:
     if status not in TERMINAL.values():
         status = "failed" if answer.get("error") else "completed"
     reading.end(answer, status)
+    reading.answer = answer
     return reading
 
 

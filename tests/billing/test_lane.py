@@ -9,6 +9,7 @@ import pytest
 
 from billing import connection
 from billing import lane as lane_module
+from billing.alarms import ALARMS
 from billing.lane import Lane
 from billing.refusals import BillingUnavailable, QuotaExceeded, Unpriced
 from tests.billing.books import settled, until
@@ -313,7 +314,9 @@ async def test_of_lost_holds_each_is_booked_once_and_their_neighbours_as_ever(la
     await asyncio.gather(*map(lane.hold, holds))
     for hold in holds[::2]:
         lose(tenant_books, hold)
+    before = ALARMS.labels(reason="hold_lost")._value.get()
     await asyncio.gather(*(lane.end(settled(hold, 100), hold) for hold in holds))
+    assert ALARMS.labels(reason="hold_lost")._value.get() == before + 3
     assert tenant_books.states() == {"settled": 6}
     assert [tenant_books.record(hold)["flags"] for hold in holds] == [["hold_lost"], []] * 3
     assert tenant_books.window(quota) == (600, 0)

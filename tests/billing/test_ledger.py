@@ -78,6 +78,20 @@ def test_a_refund_of_a_postpaid_organization_is_credit_from_its_first_grant_on(a
     assert ledger.grant(acme, 100, "prepaid from now on").limit_amount == 107
 
 
+def test_an_organization_is_postpaid_again_and_what_is_left_waits_for_the_next_grant(acme):
+    credit = ledger.grant(acme, 100, "first")
+    QuotaWindow.objects.filter(quota=credit).update(posted=30, held=20)
+    assert quotas.end_credit(acme)
+    assert quotas.credit_of(acme) is None
+    assert not quotas.end_credit(acme)
+    assert ledger.refund(acme, 5, "outage") is None
+    QuotaWindow.objects.filter(quota=credit).update(posted=45, held=0)  # what was open ended
+    again = ledger.grant(acme, 10, "second")
+    assert (again.pk, again.limit_amount, again.retired_at) == (credit.pk, 115, None)
+    (balance,) = quotas.balances(acme)
+    assert (balance["posted"], balance["left"]) == (45, 70)
+
+
 def test_credit_stands_beside_a_quota_of_the_same_kind(acme):
     ledger.grant(acme, 100, "first")
     quota = quotas.set_quota(acme, "cost", "forever", 50)

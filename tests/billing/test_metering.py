@@ -99,6 +99,22 @@ async def test_it_knows_its_open_requests(meter, books):
     assert meter.open_requests() == {hold.id for hold in holds[1:]}
 
 
+async def test_a_request_that_is_over_has_an_end(meter, books, caplog):
+    unsent, sent, ended, refused_one = (books.hold() for _ in range(4))
+    for hold in (unsent, sent, ended):
+        await meter.hold(hold)
+    meter.dispatched(sent.id)
+    end = meter.settle_soon(settled(ended, 40))
+    for hold in (unsent, sent, ended, refused_one):
+        meter.release(hold.id)
+    await end
+    await idle(meter)
+    assert [books.record(hold)["flags"] for hold in (unsent, sent, ended)] == [["undispatched"], ["unanswered"], []]
+    assert [books.record(hold)["cost_nano_usd"] for hold in (unsent, sent, ended)] == [0, 0, 40]
+    assert books.states() == {"void": 1, "settled": 2}
+    assert str(ended.id) not in caplog.text
+
+
 # The spool
 
 

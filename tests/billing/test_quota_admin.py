@@ -143,6 +143,17 @@ def test_credit_is_granted_and_refunded_with_a_reason(admin_client, admin_user, 
     }
 
 
+def test_an_organization_is_made_postpaid_again(admin_client, acme):
+    credit = ledger.grant(acme, 100, "first")
+    other = quotas.set_quota(acme, "cost", "month", 7)
+    chosen = {"action": "make_postpaid", "_selected_action": [str(credit.pk), str(other.pk)]}
+    page = admin_client.post(LIST, chosen, follow=True).content.decode()
+    assert "Postpaid again: acme" in page
+    assert quotas.credit_of(acme) is None
+    assert quotas.find(acme, "cost", "month") == other
+    assert "Nothing to end" in admin_client.post(LIST, chosen, follow=True).content.decode()
+
+
 def test_a_grant_sent_twice_is_booked_once(admin_client, acme):
     gift_id = uuid.uuid4()
     for _ in range(2):

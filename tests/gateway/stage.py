@@ -173,7 +173,7 @@ class Stage:
         outcome = Outcome(Admitted(hold, PRICE, context_window=WINDOW), self.meter, time.monotonic())
         call = Call(path="/responses", body=b"{}", request_id=hold.id, stream=True)
         relay = Relay(outcome, self.drains, MAX_BYTES, self._keepalive_seconds)
-        await relay.run(lambda: start(self._transport, self._route, call), client)
+        await relay.run(lambda sent: start(self._transport, self._route, call, sent), client)
 
     async def close(self):
         await self._transport.aclose()

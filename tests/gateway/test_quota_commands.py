@@ -186,6 +186,18 @@ def test_a_refund_makes_nobody_prepaid(acme):
     assert answered("balance", "--organization", "acme")["prepaid"] is False
 
 
+def test_an_organization_is_made_postpaid_again(acme):
+    said(*gift("grant_credit", "10"))
+    assert answered("end_credit", "--organization", "acme") == {
+        "organization": "acme", "prepaid": False, "left": 10_000_000_000,
+    }  # fmt: skip
+    assert answered("balance", "--organization", "acme")["prepaid"] is False
+    assert "is postpaid" in refused("end_credit", "--organization", "acme")
+    said(*gift("grant_credit", "1"))
+    assert answered("balance", "--organization", "acme")["quotas"][0]["left"] == 11_000_000_000
+    assert "$11 of its credit stay in the ledger" in said("end_credit", "--organization", "acme")
+
+
 @pytest.mark.parametrize("name", ["grant_credit", "refund"])
 @pytest.mark.parametrize(
     ("change", "sentence"),

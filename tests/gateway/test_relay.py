@@ -7,13 +7,16 @@ import time
 
 import pytest
 
-from gateway.metrics import ALARMS
+from billing.alarms import ALARMS
+from billing.record import Admitted
 from gateway.upstream import relay as relay_module
 from gateway.upstream.failures import Broken, Unreadable, UpstreamFailed
-from gateway.upstream.relay import Drains
+from gateway.upstream.outcome import Outcome
+from gateway.upstream.relay import Drains, Relay
 from tests.billing.books import idle, until
 from tests.gateway.stage import (
     MAX_BYTES,
+    PRICE,
     WINDOW,
     Listener,
     Stage,
@@ -252,6 +255,61 @@ async def test_reading_on_has_its_bounds(relayed, limit):
     assert (record["state"], record["usage_source"], record["flags"]) == ("settled", "estimated", ["client_gone"])
     assert record["input_tokens"] == 100
     assert 0 < record["output_tokens"] < 200
+
+
+@pytest.mark.parametrize(
+    ("is_sent", "most", "ends_as"), [(False, 0, ("void", [])), (True, 0, ("settled", ["unanswered"])),
+                                     (False, 64, ("void", [])), (True, 64, ("settled", ["unanswered"]))],
+)  # fmt: skip
+async def test_who_leaves_before_any_answer_is_charged_nothing(meter, books, is_sent, most, ends_as):
+    async def begin(sent):
+        if is_sent:
+            sent()
+        await asyncio.Event().wait()
+
+    hold, client = books.hold(), Listener(leaves_after=0)
+    await meter.hold(hold)
+    relay = Relay(Outcome(Admitted(hold, PRICE), meter, time.monotonic()), Drains(0.05, 2000, most), MAX_BYTES)
+    await relay.run(begin, client)
+    record = books.record(hold)
+    assert (record["state"], record["flags"]) == ends_as
+    assert (record["cost_nano_usd"], record["input_tokens"]) == (0, 0)
+
+
+SAID = [
+    # output items or choices of a plain answer, the tokens it is estimated to have
+    ({"output": []}, 0),
+    ({"output": [{"type": "message", "content": [{"type": "output_text", "text": "x" * 39}]}]}, 10),
+    ({"output": [{"type": "message", "content": [{"type": "refusal", "refusal": "No, é."}]}]}, 2),
+    ({"output": [{"type": "function_call", "id": "fc_1", "name": "f", "arguments": '{"a": 1}'}]}, 2),
+    ({"output": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hmmm"}]}]}, 1),
+    ({"choices": [{"message": {"role": "assistant", "content": "x" * 9}}]}, 3),
+    ({"output": "odd", "choices": [None, 3]}, 0),
+]
+
+
+@pytest.mark.parametrize(("said", "tokens"), SAID)
+@pytest.mark.parametrize("usage", [None, {"input_tokens": 20 * WINDOW, "output_tokens": 1}], ids=["none", "absurd"])
+async def test_a_plain_answer_without_usage_is_estimated_by_what_it_says(relayed, said, tokens, usage):
+    answer = {"id": "resp_1", "model": "m", "status": "completed", "usage": usage, **said}
+    record = await relayed(saying(json.dumps(answer).encode()), Listener(), kind=b"application/json")
+    assert (record["state"], record["usage_source"], record["delta_events"]) == ("settled", "estimated", 0)
+    assert (record["input_tokens"], record["output_tokens"]) == (100, tokens)
+
+
+@pytest.mark.parametrize(
+    ("hold", "reason"), [({"hold_tokens": 109}, "tokens_over_hold"), ({"hold_nano_usd": EXACT - 1}, "above_hold")]
+)
+async def test_what_exceeds_its_hold_is_an_alarm(meter, books, caplog, hold, reason):
+    before = ALARMS.labels(reason=reason)._value.get()
+    async with Upstream(saying(*STREAM)) as upstream:
+        stage = Stage(meter, books, upstream)
+        await stage.play(Listener(), books.hold(**({"hold_nano_usd": EXACT, "hold_tokens": 110} | hold)))
+        assert ALARMS.labels(reason=reason)._value.get() == before + 1
+        await stage.play(Listener(), books.hold(hold_nano_usd=EXACT, hold_tokens=110))
+        await stage.close()
+    assert ALARMS.labels(reason=reason)._value.get() == before + 1
+    assert reason in caplog.text
 
 
 async def test_a_client_that_leaves_while_the_end_is_written_changes_nothing(meter, books):

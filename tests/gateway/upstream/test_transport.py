@@ -63,6 +63,24 @@ async def until_open(sender, number):
 # Requests and answers
 
 
+async def test_it_says_when_the_request_leaves_and_not_before_there_is_a_connection(transport):
+    said, sender = [], transport()
+    async with listening(answering(ok(b"hi"), ok(b"hi"))) as origin:
+        for connections in (0, 1):  # a new connection, and one that is kept
+            request = request_to(origin)
+            assert open_connections(sender) == connections
+            request.extensions["sent"] = lambda: said.append(open_connections(sender))
+            response = await sender.handle_async_request(request)
+            assert b"".join([piece async for piece in response.stream]) == b"hi"
+            await response.aclose()
+    assert said == [1, 1]
+    nobody = request_to(Origin("http", "127.0.0.1", 9, allow_private=True))
+    nobody.extensions["sent"] = lambda: said.append(0)
+    with pytest.raises(httpx.ConnectError):
+        await transport().handle_async_request(nobody)
+    assert said == [1, 1]
+
+
 async def test_the_request_is_written_as_it_was_asked(transport):
     heads = []
 
