@@ -18,11 +18,19 @@ class Refusal(StrEnum):
     EXPIRED = "expired_key"
     SUSPENDED = "suspended"
     ADDRESS = "address_not_allowed"
-    ENDPOINT = "endpoint_not_allowed"
+    SCOPE = "endpoint_not_allowed"
+
+
+class Scope(StrEnum):
+    """What a key may be allowed to do, as its `allowed_endpoints` name it."""
+
+    RESPONSES = "responses"  # make, count, compact, cancel and delete
+    READ = "responses.read"
+    MODELS = "models"
 
 
 class KeyRefused(Exception):
-    """The request's key may not be used. `shown` is what of the key may be repeated to the caller."""
+    """The request's key may not be used. `shown` is what of the key may be repeated, or the scope that it lacks."""
 
     def __init__(self, refusal: Refusal, shown: str = "") -> None:
         super().__init__(refusal)
@@ -54,8 +62,8 @@ class KeyFacts:
     policy: Policy = DEFAULT
 
 
-def check(facts: KeyFacts, *, address: str, endpoint: str, now: datetime) -> Refusal | None:
-    """None when the key may call `endpoint` from `address` at `now`. Empty lists in the facts allow everything.
+def check(facts: KeyFacts, *, address: str, scope: Scope | None, now: datetime) -> Refusal | None:
+    """None when the key may use `scope` (None: no matter which) from `address` at `now`. Empty lists allow everything.
 
     `suspended_at` is the organization's or the project's, whichever is set.
     """
@@ -67,8 +75,8 @@ def check(facts: KeyFacts, *, address: str, endpoint: str, now: datetime) -> Ref
         return Refusal.SUSPENDED
     if facts.allowed_networks and not _is_within(address, facts.allowed_networks):
         return Refusal.ADDRESS
-    if facts.allowed_endpoints and endpoint not in facts.allowed_endpoints:
-        return Refusal.ENDPOINT
+    if scope is not None and facts.allowed_endpoints and scope not in facts.allowed_endpoints:
+        return Refusal.SCOPE
     return None
 
 

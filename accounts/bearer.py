@@ -49,9 +49,9 @@ class BearerKey(BaseAuthentication):
         found = APIKey.objects.select_related("project__organization").filter(digest__in=list(digests(secret))).first()
         if found is None:
             raise KeyRefused(Refusal.UNKNOWN, masked(secret))
-        # No endpoint is named: a key that may call few of them may still ask which.
+        # No scope is named: a key that may call few of them may still ask which.
         address = request.META.get("REMOTE_ADDR", "")
-        refusal = check(_facts(found), address=address, endpoint="", now=timezone.now())
+        refusal = check(_facts(found), address=address, scope=None, now=timezone.now())
         if refusal is not None:
             raise KeyRefused(refusal, found.hint)
         return found

@@ -12,10 +12,15 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from accounts.authentication import Scope
 from accounts.models import APIKey, Project, User, validate_network
 from accounts.policy import SERVICE_TIERS, TOOLS
 
-ENDPOINTS = [("responses", "responses: POST /v1/responses"), ("models", "models: GET /v1/models")]
+ENDPOINTS = [
+    (Scope.RESPONSES.value, "responses: make responses, count and compact their input, cancel and delete them"),
+    (Scope.READ.value, "responses.read: read stored responses of the key's project"),
+    (Scope.MODELS.value, "models: list the models"),
+]
 
 
 class AlreadyIssued(Exception):

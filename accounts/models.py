@@ -155,7 +155,7 @@ class APIKey(models.Model):
     )  # fmt: skip
     allowed_endpoints = ArrayField(
         models.CharField(max_length=64), default=list, blank=True,
-        help_text="Any of responses, models. Empty allows every endpoint.",
+        help_text="Any of responses, responses.read, models. Empty allows every endpoint.",
     )  # fmt: skip
     allowed_networks = ArrayField(
         models.CharField(max_length=64, validators=[validate_network]), default=list, blank=True,

@@ -24,8 +24,9 @@ import psycopg
 
 from bench import cpu
 from bench.programs import BUILD, FOLDER
-from billing.batch import Batch
-from billing.lane import OPTIONS, WRITE
+from billing.batch import Batch, End
+from billing.connection import OPTIONS
+from billing.lane import WRITE
 from billing.metering import Meter
 from billing.record import Hold, Settlement
 from billing.request_ids import uuid7
@@ -125,11 +126,11 @@ def _calls(owners: list[Owner]) -> Iterator[list[str]]:
     while True:
         batch = Batch()
         waiter: asyncio.Future[None] = None  # type: ignore[assignment]  # nobody waits
-        batch.settlements = {hold.id: (_end(hold), waiter) for hold in held}
+        batch.ends = {hold.id: End(_end(hold), waiter, None) for hold in held}
         held = [_hold(owners[(number + n) % len(owners)]) for n in range(BATCH)]
         number += BATCH
         batch.holds = {hold.id: (hold, waiter) for hold in held}
-        yield [batch.ends(), batch.hold_items()]
+        yield [batch.end_items(), batch.hold_items()]
 
 
 async def _paced(url: str, folder: Path, owners: list[Owner], seconds: float) -> list[float]:

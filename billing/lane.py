@@ -1,9 +1,8 @@
-"""The way of holds and ends into the database: one connection, one call at a time, each carrying what has gathered.
+"""The way of holds and ends into the database: one call at a time (connection.py), each carrying what has gathered.
 
 No timer: at low load a batch of one leaves at once. On a busy loop what is about to be handed in is waited for: a few
-rounds of the loop, while they bring something. Callers wait beside the lane and may leave. A batch is repeated
-until it is known what became of it: a call whose answer was lost may still be carried out, however late, so nothing may
-be decided about its holds before; once known, those that nobody waits for any more are voided.
+rounds of the loop, while they bring something. Callers wait beside the lane and may leave; once it is known what became
+of a batch, those of its holds that nobody waits for any more are voided.
 
 A batch goes the fast way, all or nothing in one statement. Where that gives up (a hold does not fit, a window is to be
 opened, an item is not new) its ends and then its holds are decided item by item (metering.sql).
@@ -11,103 +10,81 @@ opened, an item is not new) its ends and then its holds are decided item by item
 
 import asyncio
 import logging
-import os
-import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 
-from billing import faults
-from billing.batch import Batch, Waiter
+from billing.batch import Batch, End, Waiter, items_of
+from billing.connection import Connection, GaveUp, Refused, Stuck
 from billing.record import Hold, Progress, Settlement, bare, refused, void
 from billing.refusals import BillingUnavailable, HoldOutcome, outcomes_of
 
 logger = logging.getLogger(__name__)
 
 LARGEST_BATCH = 256
+CUT_SECONDS = 0.1  # until a call whose connection was cut has failed
 MOST_ROUNDS = 8  # of the loop, before a batch leaves: each brings what the loop had ready meanwhile
 QUIET_ROUNDS = 2  # that brought nothing: nobody else is about to come
-RETRY_SECONDS = 0.2
-HANGING_SECONDS = 5
 TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
-# Plans stay nested loops over the ids in their order: the order of locks depends on it.
-PLANS = {
-    "plan_cache_mode": "force_generic_plan", "enable_bitmapscan": "off", "enable_hashjoin": "off",
-    "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
-}  # fmt: skip
-# What is committed stays, whatever the server is set to; a call given up here does not wait for locks there for long.
-SAFE = {"synchronous_commit": "on", "statement_timeout": "4500"}
-OPTIONS = " ".join(f"-c {name}={value}" for name, value in (SAFE | PLANS).items())
 WRITE = "SELECT billing_write(%s::json, %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
+HOLD_ANEW = "SELECT billing_hold_anew(%s::json)"
 MARK = "SELECT billing_mark_progress(%s::json)"
 NOTHING = "[]"
 # What JSON cannot say, such as half a character, or lists in lists without end.
 UNSAYABLE = (ValueError, TypeError, OverflowError, RecursionError)
-# Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
-REFUSALS = ("22", "23", "54")
-GAVE_UP = ("TG001", "23505")
-# What passes by itself: the way to the database, its resources, its operators, other transactions.
-PASSING = ("08", "25", "40", "53", "57", "58")
-MOST_ATTEMPTS = 10  # at anything else, before its batch is taken apart
+GAVE_UP = ("TG001", "23505")  # how WRITE says that it did nothing
 PARKED_SECONDS = 5.0
-
-
-class _GaveUp(Exception):
-    """The fast way did nothing: the items are to be decided one by one."""
-
-
-class _Refused(Exception):
-    """Some item is wrong in itself."""
-
-
-class _Stuck(_Refused):
-    """The database is well and will not take some item, nobody knows why."""
 
 
 class Lane:
     """The lane of one process. `when_ended` is told each request whose end is known to be durable."""
 
     def __init__(self, conninfo: str, when_ended: Callable[[UUID], None]) -> None:
-        self._conninfo = conninfo
         self._when_ended = when_ended
         self._gathered = Batch()
         self._under_way = Batch()
+        self._parked = Batch()
         self._something = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._tight: dict[UUID, float] = {}  # organizations that were refused, and when
-        self._connection: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._connection = Connection(conninfo, "metering")
         self._task: asyncio.Task[None] | None = None
+        self._is_closing = False
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="metering lane")
+        self._task.add_done_callback(self._died)
 
     async def close(self, seconds: float) -> bool:
         """Waits up to `seconds` until everything handed in is written, then ends the lane. Whether all of it was."""
         if self._task is None:
             return True
+        self._unpark()
         idle = asyncio.ensure_future(self._idle.wait())
         await asyncio.wait([idle], timeout=seconds)
         idle.cancel()
-        if unwritten := len(self._gathered) + len(self._under_way):
+        if unwritten := len(self._gathered) + len(self._under_way) + len(self._parked):
             logger.error("%d holds and ends are not written: the database did not answer", unwritten)
-            self._cut_connection()
-            await asyncio.sleep(RETRY_SECONDS / 2)  # the call under way fails of it, so that it need not be cancelled
+            self._connection.cut()
+            await asyncio.sleep(CUT_SECONDS)  # the call under way fails of it, so that it need not be cancelled
+        self._is_closing = True
         self._task.cancel()
         await asyncio.wait([self._task], timeout=1)
-        await self._drop_connection()
+        await self._connection.close()
         return not unwritten
 
     def hold(self, hold: Hold) -> Waiter:
         """Done once it is durable; an exception of billing/refusals.py where it is not."""
-        return self._hand_in(self._gathered.holds, hold)
+        waiter = _new_waiter()
+        self._gathered.holds[hold.id] = (hold, waiter)
+        self._wake()
+        return waiter
 
     def take_back(self, hold: Hold, waiter: Waiter) -> None:
         """It will never go upstream. Not sent, it is forgotten; under way, it is voided once that is known."""
@@ -116,12 +93,17 @@ class Lane:
         else:
             self._gathered.holds.pop(hold.id, None)
 
-    def end(self, settlement: Settlement) -> Waiter:
-        """Done once it is durable. The first end handed in for a record is the one that counts."""
-        for batch in (self._gathered, self._under_way):
-            if settlement.id in batch.settlements:
-                return batch.settlements[settlement.id][1]
-        return self._hand_in(self._gathered.settlements, settlement)
+    def end(self, settlement: Settlement, hold: Hold | None = None) -> Waiter:
+        """Done once it is durable. The first end handed in for a record is the one that counts. `hold`: that of a
+        request which went upstream, made anew should the database have lost it.
+        """
+        for batch in (self._gathered, self._under_way, self._parked):
+            if settlement.id in batch.ends:
+                return batch.ends[settlement.id].waiter
+        end = End(settlement, _new_waiter(), hold)
+        self._gathered.ends[settlement.id] = end
+        self._wake()
+        return end.waiter
 
     def mark(self, progress: Progress) -> None:
         """The newest mark of a request counts; it is kept when there is time."""
@@ -130,28 +112,34 @@ class Lane:
 
     def holding(self) -> set[UUID]:
         """The requests whose hold is handed in, and not known to be there yet."""
-        return self._gathered.holds.keys() | self._under_way.holds.keys()
+        return self._gathered.holds.keys() | self._under_way.holds.keys() | self._parked.holds.keys()
 
     def _void(self, hold: Hold) -> None:
         self.end(void(hold.id, status=None, flags=("undispatched",)))
-
-    def _hand_in(self, queue: dict[UUID, Any], item: Hold | Settlement) -> Waiter:
-        waiter: Waiter = asyncio.get_running_loop().create_future()
-        waiter.add_done_callback(_retrieved)
-        queue[item.id] = (item, waiter)
-        self._wake()
-        return waiter
 
     def _wake(self) -> None:
         self._idle.clear()
         self._something.set()
 
+    def _park(self, batch: Batch) -> None:
+        """To be tried again after a while: nobody else is to wait for it."""
+        self._parked.add(batch)
+        asyncio.get_running_loop().call_later(PARKED_SECONDS, self._unpark)
+
+    def _unpark(self) -> None:
+        if self._parked:
+            parked, self._parked = self._parked, Batch()
+            self._gathered.add(parked)
+            self._wake()
+
     # Batches ------------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        await self._connection.close()  # of a lane that died in the middle of a call
         while True:
             await self._something.wait()
-            await self._connect()
+            # Before anything is taken: what waits here was not sent, and can be taken back without a trace.
+            await self._connection.open()
             await self._gather()
             self._under_way = self._gathered.take(LARGEST_BATCH)
             if self._under_way:
@@ -160,6 +148,18 @@ class Lane:
             else:
                 self._something.clear()
                 self._idle.set()
+
+    def _died(self, task: "asyncio.Task[None]") -> None:
+        """Nothing may end the lane but `close`: everybody's money goes this way. It is not known how far it came with
+        its batch, which is repeated.
+        """
+        if self._is_closing:
+            return
+        error = None if task.cancelled() else task.exception()
+        logger.error("metering: the lane died of %r and began anew", error, exc_info=error)
+        self._park(self._under_way)
+        self._under_way = Batch()
+        self.start()
 
     async def _gather(self) -> None:
         """A larger batch costs hardly more, and a loop with much to do has more of it ready: no time is lost."""
@@ -174,53 +174,64 @@ class Lane:
     async def _write(self, batch: Batch) -> None:
         """Returns once it is known what became of each item."""
         try:
-            if batch.settlements or batch.holds:
+            if batch.ends or batch.holds:
                 await self._write_items(batch)
             if batch.marks:
-                await self._call(MARK, [batch.mark_items()])
-        except (_Refused, *UNSAYABLE) as error:
+                await self._connection.call(MARK, [batch.mark_items()])
+        except (Refused, *UNSAYABLE) as error:
             await self._write_one_by_one(batch, error)
 
     async def _write_items(self, batch: Batch) -> None:
-        if self._is_tight(batch):
-            await self._end_items(batch)
-            await self._hold_exactly(batch)
-            return
+        rest, tight = batch.without(self._tight_of(batch))
         try:
-            ended = await self._call(WRITE, [batch.ends(), batch.hold_items()])
-        except _GaveUp:
+            ended = []
+            if rest.ends or rest.holds:
+                ended = await self._connection.call(WRITE, [rest.end_items(), rest.hold_items()], GAVE_UP)
+        except GaveUp:
             await self._end_items(batch)
             await self._hold_exactly(batch)
         else:
-            self._held(batch, {})
+            self._held(rest, {})
             await self._ended(batch, ended)
+            await self._hold_exactly(tight)
 
     async def _end_items(self, batch: Batch) -> None:
         """The ends alone: they always fit."""
-        if batch.settlements:
+        if batch.ends:
             try:
-                ended = await self._call(WRITE, [batch.ends(), NOTHING])
-            except _GaveUp:
+                ended = await self._connection.call(WRITE, [batch.end_items(), NOTHING], GAVE_UP)
+            except GaveUp:
                 ended = []
             await self._ended(batch, ended)
 
     async def _ended(self, batch: Batch, ended: Sequence[UUID]) -> None:
         """What had no hold (any more) is looked at again: a repetition, or the truth after an estimate."""
-        missed = batch.settlements.keys() - set(ended)
-        if missed:
-            outcomes = msgspec.json.decode(await self._call(END_EXACTLY, [batch.ends(missed)]))
-            for record_id, outcome in outcomes.items():
-                if outcome == "unknown":
-                    end = batch.settlements[UUID(record_id)][0]
-                    logger.error("metering: record %s ended and its hold is lost: %r", record_id, bare(end))
-        for record_id, (_, waiter) in batch.settlements.items():
+        missed = batch.ends.keys() - set(ended)
+        if missed and (unknown := await self._end_exactly(batch, missed)):
+            await self._end_lost(batch, unknown)
+        for record_id, (_, waiter, _) in batch.ends.items():
             self._when_ended(record_id)
             if not waiter.done():
                 waiter.set_result(None)
 
+    async def _end_exactly(self, batch: Batch, record_ids: set[UUID]) -> set[UUID]:
+        """Those of which the database knows neither hold nor record."""
+        answer = await self._connection.call(END_EXACTLY, [batch.end_items(record_ids)])
+        return {UUID(record_id) for record_id, outcome in msgspec.json.decode(answer).items() if outcome == "unknown"}
+
+    async def _end_lost(self, batch: Batch, record_ids: set[UUID]) -> None:
+        """The database lost their holds, which are made anew where we know them."""
+        holds = [end.hold for record_id in record_ids if (end := batch.ends[record_id]).hold is not None]
+        if holds:
+            await self._connection.call(HOLD_ANEW, [items_of(holds)])
+            record_ids = await self._end_exactly(batch, record_ids)
+        for record_id in record_ids:
+            lost = bare(batch.ends[record_id].settlement)
+            logger.error("metering: record %s ended and its hold is lost: %r", record_id, lost)
+
     async def _hold_exactly(self, batch: Batch) -> None:
         if batch.holds:
-            self._held(batch, outcomes_of(await self._call(HOLD_EXACTLY, [batch.hold_items()])))
+            self._held(batch, outcomes_of(await self._connection.call(HOLD_EXACTLY, [batch.hold_items()])))
 
     def _held(self, batch: Batch, outcomes: dict[UUID, HoldOutcome]) -> None:
         """Tells who waits; a hold that nobody waits for any more is voided. No outcome: it is held."""
@@ -236,14 +247,15 @@ class Lane:
             elif not is_fulfilled(waiter):  # it was sent, so it is there
                 self._void(hold)
 
-    def _is_tight(self, batch: Batch) -> bool:
-        """Whether some hold is likely not to fit: then the fast way would be tried in vain."""
-        if not self._tight:
-            return False
+    def _tight_of(self, batch: Batch) -> set[UUID]:
+        """The organizations whose holds are likely not to fit: the fast way would be tried in vain, for all others."""
         if len(self._tight) > MOST_TIGHT:
             self._tight.clear()
-        now = time.monotonic()
-        return any(now - self._tight.get(hold.organization_id, 0) < TIGHT_SECONDS for hold, _ in batch.holds.values())
+        if not self._tight:
+            return set()
+        since = time.monotonic() - TIGHT_SECONDS
+        asking = {hold.organization_id for hold, _ in batch.holds.values()}
+        return {organization for organization in asking & self._tight.keys() if self._tight[organization] > since}
 
     async def _write_one_by_one(self, batch: Batch, error: Exception) -> None:
         """One item that the database refuses must not keep its neighbours."""
@@ -255,80 +267,15 @@ class Lane:
             logger.error("metering: the hold of record %s is refused: %s", hold.id, error)
             if not waiter.done():
                 waiter.set_exception(BillingUnavailable("The record was refused."))
-        for settlement, waiter in batch.settlements.values():
+        for settlement, waiter, known in batch.ends.values():
             logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, bare(settlement))
             less = _less(settlement)
-            if isinstance(error, _Stuck):
-                asyncio.get_running_loop().call_later(PARKED_SECONDS, self._end_again, settlement, waiter)
+            if isinstance(error, Stuck):
+                self._park(batch)
             elif less != settlement:
-                self._end_again(less, waiter)
+                self._gathered.ends.setdefault(settlement.id, End(less, waiter, known))
             elif not waiter.done():  # not even that: it stays in the spool, its hold in the database
                 waiter.set_exception(BillingUnavailable("The end was refused."))
-
-    def _end_again(self, settlement: Settlement, waiter: Waiter) -> None:
-        self._gathered.settlements.setdefault(settlement.id, (settlement, waiter))
-        self._wake()
-
-    # Calls --------------------------------------------------------------------------------------------------------
-
-    async def _call(self, statement: str, parameters: list[str]) -> Any:
-        """What the database answered, however often it takes. _GaveUp and _Refused are answers too."""
-        attempts = 0
-        while True:
-            await self._connect()
-            try:
-                faults.reach("batch.sent")
-                answer = await self._execute(statement, parameters)
-                faults.reach("batch.answered")
-            except Exception as error:
-                state = getattr(error, "sqlstate", None) or ""
-                if statement == WRITE and state in GAVE_UP:
-                    raise _GaveUp from None
-                if _is_refusal(error, state):
-                    raise _Refused(type(error).__name__) from error
-                attempts += bool(state) and not state.startswith(PASSING)
-                if attempts >= MOST_ATTEMPTS:
-                    raise _Stuck(type(error).__name__) from error
-                logger.warning("metering: the database did not carry a batch out (%s)", type(error).__name__)
-                if not state.startswith("40"):  # rolled back for another's sake: the connection is well
-                    await self._drop_connection()
-                    await asyncio.sleep(RETRY_SECONDS)
-            else:
-                return answer
-
-    async def _execute(self, statement: str, parameters: list[str]) -> Any:
-        """An await on psycopg is never cancelled: a server that hangs loses its connection."""
-        assert self._connection is not None
-        watchdog = asyncio.get_running_loop().call_later(HANGING_SECONDS, self._cut_connection)
-        try:
-            cursor = await self._connection.execute(statement, parameters, prepare=True)
-            row = await cursor.fetchone()
-        finally:
-            watchdog.cancel()
-        return row[0] if row else None
-
-    async def _connect(self) -> None:
-        """Before anything is taken: what waits for a connection was not sent, and can be taken back without a trace."""
-        while self._connection is None:
-            try:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, options=OPTIONS, application_name="tollgate metering",
-                    connect_timeout=HANGING_SECONDS, keepalives_idle=30,
-                )  # fmt: skip
-            except Exception as error:
-                logger.warning("metering: the database cannot be reached (%s)", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-
-    def _cut_connection(self) -> None:
-        """Ends the call under way as if the server had closed the connection."""
-        if self._connection is not None and not self._connection.closed:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as twin:
-                twin.shutdown(socket.SHUT_RDWR)
-
-    async def _drop_connection(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            await connection.close()
 
 
 def _less(settlement: Settlement) -> Settlement:
@@ -337,11 +284,10 @@ def _less(settlement: Settlement) -> Settlement:
     return refused(settlement.id) if settlement == figures else figures
 
 
-def _is_refusal(error: Exception, state: str) -> bool:
-    """Whether the items are to blame, or we; where it is the database, or the way to it, the batch is repeated."""
-    if isinstance(error, psycopg.Error):
-        return state.startswith(REFUSALS)
-    return not isinstance(error, OSError | faults.Injected)
+def _new_waiter() -> Waiter:
+    waiter: Waiter = asyncio.get_running_loop().create_future()
+    waiter.add_done_callback(_retrieved)
+    return waiter
 
 
 def is_fulfilled(waiter: Waiter) -> bool:

@@ -32,9 +32,10 @@ PROBE_SECONDS = 1.0
 class _Open:
     """An open request of this process."""
 
-    __slots__ = ("kept_at", "marked_at", "opened")
+    __slots__ = ("hold", "kept_at", "marked_at", "opened")
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold) -> None:
+        self.hold = hold
         self.opened: Opened | None = None
         self.kept_at: float | None = None  # when its progress last went to the spool
         self.marked_at = time.monotonic()  # when it last went to the database
@@ -75,7 +76,7 @@ class Meter:
         timer = asyncio.get_running_loop().call_later(self._hold_seconds, _expire, waiter)
         try:
             await waiter
-            self._open[hold.id] = _Open()
+            self._open[hold.id] = _Open(hold)
             faults.reach("hold.after")
         except BaseException:
             self._lane.take_back(hold, waiter)
@@ -85,8 +86,9 @@ class Meter:
 
     def dispatched(self, record_id: UUID) -> None:
         """It may go upstream now. BillingUnavailable where that cannot be kept: then it must not."""
+        request = self._open.get(record_id)
         try:
-            self._spool.append(Kind.DISPATCHED, record_id, b"")
+            self._spool.append(Kind.DISPATCHED, record_id, msgspec.json.encode(request.hold) if request else b"")
         except SpoolFailed as error:
             self._make_well()
             raise BillingUnavailable(str(error)) from error
@@ -128,15 +130,17 @@ class Meter:
 
     def settle_soon(self, settlement: Settlement) -> Waiter:
         """Hands an end in without waiting for it. The first end handed in for a record is the one that counts."""
-        if settlement.id in self._open:
-            self._keep(Kind.FINAL, settlement.id, settlement)
-        return self._lane.end(settlement)
+        request = self._open.get(settlement.id)
+        if request is None:
+            return self._lane.end(settlement)
+        self._keep(Kind.FINAL, settlement.id, settlement)
+        return self._lane.end(settlement, request.hold)
 
-    async def recover(self, settlement: Settlement) -> None:
-        """Ends a request of a process that is gone. Returns once that is durable, however long it takes;
-        BillingUnavailable where the database will not have it.
+    async def recover(self, settlement: Settlement, hold: Hold | None = None) -> None:
+        """Ends a request of a process that is gone; `hold` as its spool has it. Returns once that is durable, however
+        long it takes; BillingUnavailable where the database will not have it.
         """
-        await asyncio.shield(self._lane.end(settlement))
+        await asyncio.shield(self._lane.end(settlement, hold))
 
     def open_requests(self) -> set[UUID]:
         """The requests of this process that may be open in the database."""

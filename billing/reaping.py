@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import msgspec
 from django.db import DatabaseError, connection, transaction
 
-from billing.lane import PLANS
+from billing.connection import PLANS
 from billing.record import Settlement
-from billing.recovery import Orphan, orphan_of
+from billing.recovery import ORPHANS, Orphan, orphan_of
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,11 @@ UPDATE billing_process SET
     seen_heartbeat_at = heartbeat_at, looked_at = now()
 WHERE stopped_at IS NULL
 """
-ORPHANS_OF_LOST = """
-SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress::text FROM billing_hold h
+OF_LOST_HOSTS = """
 WHERE process_id IN (SELECT billing_lost_processes(%(silent)s))
     OR (created_at < now() - make_interval(secs => %(silent)s)
         AND NOT EXISTS (SELECT FROM billing_process p WHERE p.id = h.process_id))
-ORDER BY id LIMIT %(most)s
+ORDER BY h.id LIMIT %(most)s
 """
 STOP = """
 UPDATE billing_process p SET stopped_at = now()
@@ -53,7 +52,7 @@ def look(look_seconds: float) -> None:
 def orphans(silent_seconds: float) -> list[Orphan]:
     """Open requests of processes on hosts that were silent so long; the oldest 500."""
     with connection.cursor() as cursor:
-        cursor.execute(ORPHANS_OF_LOST, {"silent": silent_seconds, "most": MOST})
+        cursor.execute(ORPHANS + OF_LOST_HOSTS, {"silent": silent_seconds, "most": MOST})
         return [orphan_of(row) for row in cursor.fetchall()]
 
 

@@ -13,8 +13,9 @@ from billing.tokens import TokenUsage
 # What a person should look at: usage that nobody reported, costs that were not charged or could not be told.
 REVIEW_FLAGS = frozenset(
     {
-        "process_died", "host_lost", "unanswered", "refused", "absurd_usage", "above_context_window", "cost_zero",
-        "usage_absent", "overage", "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+        "process_died", "host_lost", "hold_lost", "unanswered", "refused", "absurd_usage", "above_context_window",
+        "cost_zero", "usage_absent", "overage", "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+        "event_too_large",
     }
 )  # fmt: skip
 

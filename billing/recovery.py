@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from billing import faults
 from billing.estimation import Ratio
 from billing.pricing import PriceSheet, cost
-from billing.record import Opened, Seen, Settlement, kept_lines, token_columns, void
+from billing.record import Hold, Opened, Seen, Settlement, kept_lines, token_columns, void
 from billing.spool.abandoned import Abandoned, abandoned, take
 from billing.spool.format import Entry, Kind
 from billing.tokens import MOST_TOKENS, TokenUsage
@@ -28,10 +28,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 AT_ONCE = 64
 SOURCES = {"reported": "recovered", "drained": "recovered"}
+# As `orphan_of` takes them; whoever asks says which.
 ORPHANS = """
-SELECT id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress::text
-FROM billing_hold WHERE process_id = %s
+SELECT h.id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress::text FROM billing_hold h
 """
+ORPHANS_OF = ORPHANS + "WHERE process_id = %s"
 STOPPED = "UPDATE billing_process SET stopped_at = coalesce(stopped_at, now()) WHERE id = %s"
 
 
@@ -68,6 +69,21 @@ def orphan_of(row: tuple[Any, ...]) -> Orphan:
     record_id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, progress = row
     seen = msgspec.json.decode(progress, type=Seen) if progress is not None else None
     return Orphan(record_id, model, upstream_id, response_id, price_id, request_bytes, hold_tokens, seen)
+
+
+def orphan_of_hold(hold: Hold) -> Orphan:
+    """Of a hold that the database lost."""
+    return Orphan(
+        hold.id, hold.model, hold.upstream_id, "", hold.price_id, hold.request_bytes, hold.hold_tokens
+    )  # fmt: skip
+
+
+def hold_of(entries: list[Entry]) -> Hold | None:
+    """The hold as the process had it when the request went upstream."""
+    for entry in entries:
+        if entry.kind is Kind.DISPATCHED and entry.payload:
+            return _read(entry, Hold)
+    return None
 
 
 def final_of(entries: list[Entry]) -> Settlement | None:
@@ -130,11 +146,11 @@ class Replay:
         self,
         spool_dir: Path,
         pool: AsyncConnectionPool,
-        end: Callable[[Settlement], Awaitable[None]],
+        end: Callable[[Settlement, Hold | None], Awaitable[None]],
         truth: Truth,
         basis_of: BasisOf,
     ) -> None:
-        """`end` hands a settlement in and returns once it is durable."""
+        """`end` hands a settlement in, with its hold where that is known, and returns once it is durable."""
         self._spool_dir = spool_dir
         self._pool = pool
         self._end = end
@@ -164,7 +180,8 @@ class Replay:
         pending = list(requests.items())
         for start in range(0, len(pending), AT_ONCE):
             await _all(self._replay_request(spool, *item, orphans) for item in pending[start : start + AT_ONCE])
-        await _all(self._end_unknown(orphan) for record_id, orphan in orphans.items() if record_id not in requests)
+        unknown = [orphan for record_id, orphan in orphans.items() if record_id not in requests]
+        await _all(self._end_unknown(orphan, is_whole=requests.is_whole) for orphan in unknown)
         async with self._pool.connection() as connection:
             await connection.execute(STOPPED, [spool.process_id])
         await asyncio.to_thread(spool.remove)
@@ -172,23 +189,23 @@ class Replay:
     async def _replay_request(
         self, spool: Abandoned, record_id: UUID, entries: list[Entry], orphans: dict[UUID, Orphan]
     ) -> None:
-        end = final_of(entries)
-        orphan = orphans.get(record_id)
+        hold, end = hold_of(entries), final_of(entries)
+        orphan = orphans.get(record_id) or (orphan_of_hold(hold) if hold else None)
         if end is None and orphan is not None:
             end = await self.end_of(with_entries(orphan, entries), "process_died")
         faults.reach("replay.entry")
         if end is not None:
-            await self._end(end)
+            await self._end(end, hold)
         faults.reach("replay.settled")
         await asyncio.to_thread(spool.acknowledge, record_id)
 
-    async def _end_unknown(self, orphan: Orphan) -> None:
+    async def _end_unknown(self, orphan: Orphan, *, is_whole: bool) -> None:
         """Of this one the spool knows nothing: the process did not come to send it. Where the database knows better,
-        the spool has lost its end, as when the machine failed.
+        or the spool is not whole, nobody can say so.
         """
-        is_sent = orphan.seen is not None or bool(orphan.response_id)
-        end = await self.end_of(orphan, "process_died") if is_sent else void(orphan.id, None, ("undispatched",))
-        await self._end(end)
+        may_be_sent = orphan.seen is not None or bool(orphan.response_id) or not is_whole
+        end = await self.end_of(orphan, "process_died") if may_be_sent else void(orphan.id, None, ("undispatched",))
+        await self._end(end, None)
 
     async def end_of(self, orphan: Orphan, flag: str) -> Settlement:
         """What the upstream says of it, else an estimate."""
@@ -196,7 +213,7 @@ class Replay:
 
     async def _orphans(self, process_id: UUID) -> dict[UUID, Orphan]:
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(ORPHANS, [process_id])
+            cursor = await connection.execute(ORPHANS_OF, [process_id])
             return {row[0]: orphan_of(row) for row in await cursor.fetchall()}
 
 

@@ -12,7 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from billing.metering import Meter
 from billing.record import void
-from billing.recovery import Replay
+from billing.recovery import STOPPED, Replay
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,6 @@ HEARTBEAT = """
 INSERT INTO billing_process (id, host_id) VALUES (%s, %s)
 ON CONFLICT (id) DO UPDATE SET heartbeat_at = now(), stopped_at = NULL
 """
-STOPPED = "UPDATE billing_process SET stopped_at = now() WHERE id = %s"
 # A little old: what is just being held is not known here yet.
 OPEN = "SELECT id FROM billing_hold WHERE process_id = %s AND created_at < now() - make_interval(secs => %s)"
 
@@ -80,10 +79,11 @@ class Upkeep:
 
     async def _audit(self, seconds: float) -> None:
         """A call whose connection was lost may be carried out long after it was given up: what it held is released."""
+        before = self._meter.open_requests()  # one of these may end while the database is asked
         async with self._pool.connection() as connection:
             cursor = await connection.execute(OPEN, [self._process_id, seconds])
             found = {row[0] for row in await cursor.fetchall()}
-        for record_id in found - self._meter.open_requests():
+        for record_id in found - before - self._meter.open_requests():
             logger.error("record %s is open in the database and not here: voided", record_id)
             self._meter.settle_soon(void(record_id, None, ("undispatched",)))
 

@@ -23,13 +23,14 @@ from gateway.wire.bound import Bound, Terms, bound_of
 from gateway.wire.clamp import TooLittleLeft, affordable_output, clamped
 from gateway.wire.request import CreateRequest
 
-ENDPOINT = "responses"
+CREATE = "responses"
+COMPACT = "compact"
 PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, when (by the database's clock), and what of the request's headers is kept on its record."""
+    """Who asks, when (by the database's clock), for CREATE or COMPACT, and what of its headers the record keeps."""
 
     request_id: UUID
     at: datetime
@@ -37,6 +38,7 @@ class Caller:
     process_id: UUID
     client_request_id: str
     retry_count: str
+    endpoint: str = CREATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Candidate:
     ) -> None:
         """Raises UnknownModel and its kin, or NoRoute."""
         name = str(call.model)
-        model = catalog.model_for(name, endpoint=ENDPOINT, allowed=caller.key.allowed_models)
+        self._takes_limits = caller.endpoint == CREATE
+        if not self._takes_limits:
+            call = msgspec.structs.replace(call, max_output_tokens=None)  # the endpoint has no such field: none obeys
+        model = catalog.model_for(name, endpoint=CREATE, allowed=caller.key.allowed_models)
         self.route: RouteFacts = first_usable(model)
         self.price: ListedPrice | None = catalog.price_of(name, caller.at)
         self._caller = caller
@@ -86,8 +91,9 @@ class Candidate:
         return (nano is None or hold.hold_nano_usd <= nano) and (tokens is None or hold.hold_tokens <= tokens)
 
     @property
-    def states_output(self) -> bool:
-        return self._bound.output_tokens is not None
+    def may_be_limited(self) -> bool:
+        """Whether its output may be bounded by us."""
+        return self._takes_limits and self._bound.output_tokens is None
 
     def counted(self, tokens: int) -> None:
         """The upstream has counted the input."""
@@ -102,6 +108,8 @@ class Candidate:
 
     def limited(self, refusal: QuotaExceeded | None = None) -> "Offer":
         """With limits where it states none; by what is left, once that is known. TooLittleLeft."""
+        if not self._takes_limits:
+            return self.unlimited()
         fields = {}
         if self._bound.tool_calls and self._call.max_tool_calls is None:
             fields["max_tool_calls"] = self._bound.tool_calls
@@ -149,7 +157,7 @@ class Candidate:
             project_id=caller.key.project_id,
             api_key_id=caller.key.id,
             process_id=caller.process_id,
-            endpoint=ENDPOINT,
+            endpoint=caller.endpoint,
             model=str(call.model),
             upstream_id=route.upstream.id,
             upstream=route.upstream.name,
@@ -200,7 +208,7 @@ async def _admit_less(
     """The same request with less output where that is ours to choose, then with its input counted exactly."""
     if refusal.left("requests") is not None:
         raise refusal
-    if not candidate.states_output and (offer := _by_what_is_left(candidate, refusal)) is not None:
+    if candidate.may_be_limited and (offer := _by_what_is_left(candidate, refusal)) is not None:
         try:
             await hold(offer.admitted.hold)
             return offer

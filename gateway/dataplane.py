@@ -19,7 +19,9 @@ from django.urls import Resolver404, get_resolver
 
 from gateway.errors import BodyTooLarge, ClientLeft, Stopping, UnknownPath, error_response
 from gateway.runtime import Runtime
-from gateway.upstream.relay import Headers
+from gateway.upstream.client import Headers
+from gateway.upstream.exchange import QUERY
+from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +117,14 @@ class Request(ASGIRequest):
         self.client = client
         self.runtime = runtime
         self.request_id = request_id
+
+    @property
+    def query(self) -> bytes:
+        """The query string as it came; InvalidRequest where it could not go upstream so."""
+        query = bytes(self.scope.get("query_string", b""))
+        if not QUERY.fullmatch(query):
+            raise InvalidRequest("The query string of your request is too long, or holds what no URL may.")
+        return query
 
 
 class RelayedAnswer(HttpResponseBase):

@@ -9,14 +9,16 @@ from uuid import UUID
 import msgspec
 from django.http import HttpResponse
 
-from accounts.authentication import KeyRefused, Refusal
+from accounts.authentication import KeyRefused, Refusal, Scope
 from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
+from gateway.ownership.owners import Unavailable
 from gateway.snapshot import SnapshotUnavailable
-from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
+from gateway.upstream.failures import Busy, GatewayTimeout, Gone, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
+from gateway.upstream.unbilled import TooManyAtOnce
 from gateway.wire.encoding import Damaged, Inflated, UnknownEncoding
 from gateway.wire.request import InvalidRequest
 
@@ -24,6 +26,11 @@ logger = logging.getLogger(__name__)
 
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+SCOPES = {  # by the names that OpenAI's clients know
+    Scope.RESPONSES: "api.responses.write",
+    Scope.READ: "api.responses.read",
+    Scope.MODELS: "api.model.read",
+}
 DO_RETRY = {"x-should-retry": "true"}
 DO_NOT_RETRY = {"x-should-retry": "false"}
 
@@ -43,6 +50,14 @@ class MethodNotAllowed(UnknownPath):
     def __init__(self, method: str, path: str, allowed: str) -> None:
         super().__init__(method, path)
         self.allowed = allowed
+
+
+class ResponseNotFound(Exception):
+    """The caller's project has no response of that id, whoever else may."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(response_id)
+        self.response_id = response_id
 
 
 class WebSocketRefused(Exception):
@@ -114,8 +129,8 @@ def _(error: KeyRefused) -> Envelope:
         return Envelope(401, INVALID, message, code="account_deactivated", reason=reason)
     if error.refusal is Refusal.ADDRESS:
         return Envelope(401, INVALID, "Your IP is not authorized for this API key.", reason=reason)
-    if error.refusal is Refusal.ENDPOINT:
-        message = "You have insufficient permissions for this operation: the API key is not allowed on this endpoint."
+    if error.refusal is Refusal.SCOPE:
+        message = f"You have insufficient permissions for this operation. Missing scopes: {SCOPES[Scope(error.shown)]}."
         return Envelope(401, INVALID, message, reason=reason)
     message = f"Incorrect API key provided: {error.shown}. Ask the gateway's administrators for a valid one."
     return Envelope(401, INVALID, message, code="invalid_api_key", reason=reason)
@@ -155,6 +170,12 @@ def _(error: MethodNotAllowed) -> Envelope:
     message = f"Not allowed to {error.method} on {error.path} (HINT: perhaps you meant to use {error.allowed})"
     headers = {"allow": error.allowed}
     return Envelope(405, INVALID, message, None, "method_not_supported", "method_not_allowed", headers)
+
+
+@envelope_of.register
+def _(error: ResponseNotFound) -> Envelope:
+    message = f"Response with id '{error.response_id}' not found."
+    return Envelope(404, INVALID, message, reason="response_not_found")
 
 
 @envelope_of.register
@@ -198,6 +219,7 @@ def _(error: Damaged) -> Envelope:
 
 
 @envelope_of.register(SnapshotUnavailable)
+@envelope_of.register(Unavailable)
 @envelope_of.register(BillingUnavailable)
 def _(error: Exception) -> Envelope:
     message = "The gateway cannot account for your request at the moment. Please retry."
@@ -213,6 +235,13 @@ def _(error: QuotaExceeded) -> Envelope:
         f"{needed}. {_way_out(quota)}"
     )
     return Envelope(429, "insufficient_quota", message, None, "insufficient_quota", "insufficient_quota", DO_NOT_RETRY)
+
+
+@envelope_of.register
+def _(error: TooManyAtOnce) -> Envelope:
+    message = f"Rate limit reached: at most {error.most} of these at once for an organization. Please retry in 1s."
+    headers = {**DO_RETRY, "retry-after": "1"}
+    return Envelope(429, "requests", message, None, "rate_limit_exceeded", "too_many_at_once", headers)
 
 
 @envelope_of.register
@@ -269,6 +298,14 @@ def _(error: Overloaded) -> Envelope:
     message = "The upstream is overloaded. Please slow down and retry."
     headers = dict(error.retry_headers)
     return Envelope(error.status, "service_unavailable_error", message, code="slow_down", headers=headers)
+
+
+@envelope_of.register
+def _(error: Gone) -> Envelope:
+    if error.is_item:
+        return Envelope(error.status, INVALID, f"Item with id '{error.missing}' not found.", "input")
+    message = f"Previous response with id '{error.missing}' not found."
+    return Envelope(error.status, INVALID, message, "previous_response_id", "previous_response_not_found")
 
 
 @envelope_of.register

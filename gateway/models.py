@@ -3,6 +3,7 @@
 import uuid
 
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -88,3 +89,37 @@ class Route(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model} -> {self.upstream}"
+
+
+class ResponseOwner(models.Model):
+    """Whose a stored response is, and which upstream has it. Written by gateway/ownership.sql alone; never changed but
+    for `deleted_at`: an id keeps its first owner.
+    """
+
+    response_id = models.TextField(primary_key=True)
+    organization_id = models.UUIDField()
+    project_id = models.UUIDField()
+    upstream_id = models.UUIDField()
+    record_id = models.UUIDField(help_text="The request that made it.")
+    created_at = models.DateTimeField()
+    deleted_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.response_id
+
+
+class Issued(models.Model):
+    """What one answer gave away that a later request may name: digests of item ids, encrypted contents, containers."""
+
+    record_id = models.UUIDField(primary_key=True)
+    organization_id = models.UUIDField()
+    project_id = models.UUIDField()
+    upstream_id = models.UUIDField()
+    digests = ArrayField(models.BigIntegerField())
+
+    class Meta:
+        # Without a list of what is not in the index yet, which every look-up would have to go through.
+        indexes = [GinIndex(fields=["digests"], fastupdate=False, name="gateway_issued_digests")]
+
+    def __str__(self) -> str:
+        return str(self.record_id)

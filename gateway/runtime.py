@@ -17,12 +17,14 @@ from billing.spool.writer import Spool
 from billing.upkeep import Intervals, Upkeep
 from gateway.admission import Allowances
 from gateway.key_use import KeyUse
+from gateway.ownership.owners import Ownership
 from gateway.snapshot import Snapshots
 from gateway.upstream.count import Counts
 from gateway.upstream.lookup import Lookup
 from gateway.upstream.models_list import ModelLists
 from gateway.upstream.relay import Drains
 from gateway.upstream.transport import UpstreamTransport
+from gateway.upstream.unbilled import Rooms
 
 LAST_WRITES_SECONDS = 20  # after the drain; what is not written by then is left in the spool
 
@@ -50,11 +52,15 @@ class Runtime:
             self.pool, self.request_ids,
             poll_seconds=settings.REVISION_POLL_SECONDS, max_age_seconds=settings.SNAPSHOT_MAX_AGE_SECONDS,
         )  # fmt: skip
+        spool = Spool(settings.SPOOL_DIR, self.process_id, max_bytes=settings.SPOOL_BYTES)
         self.meter = Meter(
-            settings.DATABASE_URL, Spool(settings.SPOOL_DIR, self.process_id, max_bytes=settings.SPOOL_BYTES),
+            settings.DATABASE_URL, spool,
             hold_seconds=settings.HOLD_SECONDS, settle_seconds=settings.SETTLE_SECONDS,
             progress_seconds=settings.PROGRESS_SECONDS,
         )  # fmt: skip
+        self.ownership = Ownership(
+            settings.DATABASE_URL, spool, own_seconds=settings.SETTLE_SECONDS, answer_seconds=settings.HOLD_SECONDS
+        )
         self.key_use = KeyUse(self.pool, settings.KEY_USE_FLUSH_SECONDS)
         self.transport = UpstreamTransport(
             connect_seconds=settings.UPSTREAM_CONNECT_SECONDS,
@@ -68,6 +74,7 @@ class Runtime:
             Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
         )  # fmt: skip
         self.counts = Counts(self.transport, settings.COUNT_SECONDS)
+        self.count_rooms, self.read_rooms = Rooms(settings.COUNTS_AT_ONCE), Rooms(settings.READS_AT_ONCE)
         self.allowances = Allowances(
             settings.DEFAULT_OUTPUT_TOKENS, settings.DEFAULT_TOOL_CALLS, settings.TOOL_INPUT_TOKENS
         )
@@ -78,15 +85,18 @@ class Runtime:
         await self.pool.open()
         await self.snapshots.start()
         self.meter.start()
+        self.ownership.start()
         self.key_use.start()
         self.upkeep.start(Intervals(settings.HEARTBEAT_SECONDS, settings.RECOVERY_SECONDS, settings.AUDIT_SECONDS))
         return self
 
     async def close(self) -> None:
-        """The meter first: what is still to be written needs nothing but its own connection."""
+        """Ownership and the meter first: what is still to be written needs nothing but their own connections."""
         await asyncio.sleep(0)  # tasks that were just cancelled hand in their endings
         await self.upkeep.pause()
-        await self.meter.close(LAST_WRITES_SECONDS)
+        until = asyncio.get_running_loop().time() + LAST_WRITES_SECONDS
+        await self.ownership.close(LAST_WRITES_SECONDS)
+        await self.meter.close(max(0.0, until - asyncio.get_running_loop().time()))  # and with it the spool of both
         await self.upkeep.close()
         await self.key_use.close()
         await self.snapshots.close()

@@ -3,6 +3,8 @@
 The gateway is another process, so these tests commit, in a database of their own: each makes its own organizations.
 """
 
+import os
+
 import pytest
 
 from tests import plane_database
@@ -21,6 +23,13 @@ def plane(django_test_environment, django_db_blocker):
 @pytest.fixture
 def committed(plane, django_db_blocker):
     """The test reads and writes, and commits, where the gateway does."""
+    with plane_database.connected(django_db_blocker):
+        yield
+
+
+@pytest.fixture(scope="module")
+def plane_unblocked(plane, django_db_blocker):
+    """As `committed`, for fixtures of a module."""
     with plane_database.connected(django_db_blocker):
         yield
 
@@ -80,6 +89,19 @@ def quiet_loop(caplog):
     """No task or future of ours may end unseen."""
     yield
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.fixture
+def flushes(monkeypatch):
+    """The inodes that went to the disk, one fdatasync after the other."""
+    seen, fdatasync = [], os.fdatasync
+
+    def observed(descriptor):
+        seen.append(os.fstat(descriptor).st_ino)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", observed)
+    return seen
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -64,6 +64,10 @@ class UpstreamThread:
     def release(self, name=None):
         self._loop.call_soon_threadsafe(self._simulator.holds.release, name)
 
+    async def let_go(self, name):
+        """Lets a held answer go on, once it is held; for tests that run in an event loop of their own."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._simulator.holds.let_go(name), self._loop))
+
     def _run(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(20)
 

@@ -7,12 +7,23 @@ from pathlib import Path
 from types import TracebackType
 from uuid import UUID
 
-from billing.spool.folder import process_folders, remove_folder, segment_path, segment_paths, take_folder
+from billing.spool.folder import (
+    is_of_this_boot,
+    process_folders,
+    remove_folder,
+    segment_path,
+    segment_paths,
+    take_folder,
+)
 from billing.spool.format import Damage, Entry, Kind, check_version, encode, read, seed
 
 logger = logging.getLogger(__name__)
 
-Requests = dict[UUID, list[Entry]]
+
+class Requests(dict[UUID, list[Entry]]):
+    """What is unfinished. `is_whole`: what is not here was never written."""
+
+    is_whole = True
 
 
 def abandoned(spool_dir: Path) -> list[Path]:
@@ -39,15 +50,20 @@ def unfinished(folder: Path) -> Requests:
     is in another version of the format: nothing is left out.
     """
     found: dict[UUID, dict[int, Entry]] = {}
+    is_whole = True
     for entry in _entries(folder):
-        if entry.kind is Kind.ACKNOWLEDGED:
+        if isinstance(entry, Damage):
+            is_whole = False
+        elif entry.kind is Kind.ACKNOWLEDGED:
             found.pop(entry.record_id, None)
         else:
             found.setdefault(entry.record_id, {})[entry.sequence] = entry  # a copy is the same record
-    return {record_id: _in_order(entries) for record_id, entries in found.items()}
+    requests = Requests({record_id: _in_order(entries) for record_id, entries in found.items()})
+    requests.is_whole = is_whole
+    return requests
 
 
-def _entries(folder: Path) -> Iterator[Entry]:
+def _entries(folder: Path) -> Iterator[Entry | Damage]:
     for path in segment_paths(folder):
         segment = path.read_bytes()
         check_version(segment)
@@ -55,8 +71,7 @@ def _entries(folder: Path) -> Iterator[Entry]:
             if isinstance(item, Damage):
                 level, what = (logging.WARNING, "end is torn") if item.torn else (logging.ERROR, "records are ruined")
                 logger.log(level, "spool: %s: %s, %d bytes from %d", path, what, item.length, item.offset)
-            else:
-                yield item
+            yield item
 
 
 def _in_order(entries: dict[int, Entry]) -> list[Entry]:
@@ -80,8 +95,10 @@ class Abandoned:
         self.release()
 
     def entries(self) -> Requests:
-        """As `unfinished`."""
-        return unfinished(self.folder)
+        """As `unfinished`; not whole either where the machine failed, which may have lost what was not synced."""
+        requests = unfinished(self.folder)
+        requests.is_whole = requests.is_whole and is_of_this_boot(self._lock)
+        return requests
 
     def acknowledge(self, record_id: UUID) -> None:
         """Whoever takes the folder next does not see the request again. Not kept on a full disk: a replay in vain."""

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 
 LOCK = "lock"
 HOST = "host"
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 PROBE_BYTES = 4096
 PROCESS = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -52,8 +53,14 @@ def make_folder(folder: Path) -> int:
         folder.mkdir(mode=0o700)
         lock = _lock(folder)
     assert lock is not None  # nobody may look at it before
+    os.write(lock, _boot())
     sync_path(folder.parent)
     return lock
+
+
+def is_of_this_boot(lock: int) -> bool:
+    """Whether the machine has not failed since the folder was made: what was written, and not synced, is there."""
+    return os.pread(lock, 64, 0) in {b"", _boot()}
 
 
 def take_folder(folder: Path) -> int | None:
@@ -114,6 +121,11 @@ def try_disk(folder: Path) -> None:
     finally:
         os.close(descriptor)
         path.unlink()
+
+
+def _boot() -> bytes:
+    """Empty where the system does not say."""
+    return BOOT.read_bytes().strip() if BOOT.exists() else b""
 
 
 def _lock(folder: Path) -> int | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import Counter
 from dataclasses import replace
 from uuid import UUID
 
@@ -14,6 +13,7 @@ from billing.tokens import MOST_TOKENS
 from gateway.catalog import RouteFacts
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.failures import UpstreamFailed
+from gateway.upstream.unbilled import Rooms, TooManyAtOnce
 from gateway.wire.objects import object_in
 
 logger = logging.getLogger(__name__)
@@ -47,19 +47,15 @@ class Counts:
     def __init__(self, transport: httpx.AsyncBaseTransport, seconds: float) -> None:
         self._transport = transport
         self._seconds = seconds
-        self._running: Counter[UUID] = Counter()
+        self._rooms = Rooms(AT_ONCE)
 
     async def count(self, organization_id: UUID, route: RouteFacts, call: Call) -> int | None:
         """As `count_input_tokens`; None too where the organization has enough of them under way."""
-        if self._running[organization_id] >= AT_ONCE:
-            return None
-        self._running[organization_id] += 1
         try:
-            return await count_input_tokens(self._transport, route, call, seconds=self._seconds)
-        finally:
-            self._running[organization_id] -= 1
-            if not self._running[organization_id]:
-                del self._running[organization_id]
+            with self._rooms.taken(organization_id):
+                return await count_input_tokens(self._transport, route, call, seconds=self._seconds)
+        except TooManyAtOnce:
+            return None
 
 
 async def count_input_tokens(

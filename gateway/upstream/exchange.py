@@ -10,11 +10,16 @@ import httpx
 
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.sealing import CannotUnseal
+from gateway.upstream.censor import Censor, alarm_staff
 from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
     Broken,
     Busy,
+    Failing,
+    Gone,
     Misconfigured,
+    NotFound,
+    Rejected,
     TimedOut,
     Unreachable,
     Unreadable,
@@ -29,12 +34,15 @@ USER_AGENT = b"tollgate/0.1"
 MOST_ERROR_BYTES = 256 * 1024
 ERROR_SECONDS = 10.0  # for the text of a failure whose status is known
 BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
-QUERY = re.compile(rb"[A-Za-z0-9_.~%=&+,\[\]-]{0,2000}")
+QUERY = re.compile(rb"[!-~]{0,4000}")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own."""
+    """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
+
+    `is_model_ours`: the catalog names the model in full, so that an upstream without it is set up wrongly.
+    """
 
     path: str
     body: bytes
@@ -42,16 +50,19 @@ class Call:
     stream: bool
     beta: bytes = b""
     query: bytes = b""
+    method: str = "POST"
+    is_model_ours: bool = False
 
 
 class Exchange:
     """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, upstream: UpstreamFacts) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._response = response
         self._pieces = aiter(response.stream)
         self.headers = response.headers
+        self.censor = Censor(upstream)
         self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def chunk(self) -> bytes:
@@ -83,11 +94,11 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
     except httpx.HTTPError as error:
         logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
         raise _translated(error) from error
-    exchange = Exchange(response)
-    if response.status_code == 200 and response.headers.get("content-encoding", "identity").lower() == "identity":
+    exchange = Exchange(response, route.upstream)
+    if response.status_code == 200 and not _is_encoded(response.headers):
         return exchange
     try:
-        raise await _failure(route.upstream, response.status_code, exchange)
+        raise _of_the_request(await _failure(route.upstream, response.status_code, exchange), call)
     finally:
         await exchange.close()
 
@@ -100,26 +111,44 @@ async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> 
         body = b""
     if status == 200:
         return Unreadable("an encoded answer, though identity was asked for")
-    failure = failure_of(status, exchange.headers, body, host=upstream.origin.host)
+    failure = failure_of(status, exchange.headers, body, exchange.censor.text)
     if isinstance(failure, Misconfigured):
-        logger.error("upstream %s refuses our account (%s): check its key and credit", upstream.name, failure)
+        alarm_staff(upstream, str(failure))
     else:
         logger.warning("upstream %s answered with status %d", upstream.name, status)
     return failure
+
+
+def _of_the_request(failure: UpstreamFailed, call: Call) -> UpstreamFailed:
+    """What a 404 means for this request: a model that we name ourselves is no mistake of the tenant's."""
+    if isinstance(failure, NotFound) and failure.missing and failure.missing.encode() in call.body:
+        return Gone(failure.missing, is_item=failure.is_item)
+    if isinstance(failure, Rejected) and failure.is_not_found and call.is_model_ours:
+        return Failing("it does not know a model that it is to serve")
+    return failure
+
+
+def _is_encoded(headers: httpx.Headers) -> bool:
+    """Compressed, in whichever layer: the meter could not read it, and nothing here unpacks what an upstream packed."""
+    content: str = headers.get("content-encoding", "identity")
+    transfer: str = headers.get("transfer-encoding", "chunked")
+    return (content.lower(), transfer.lower()) != ("identity", "chunked")
 
 
 def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
     url = httpx.URL(upstream.base_url + call.path)
     if call.query and QUERY.fullmatch(call.query):
         url = url.copy_with(query=call.query)
+    is_json = [(b"Content-Type", b"application/json")] if call.body else []
+    length = [] if call.method == "GET" else [(b"Content-Length", b"%d" % len(call.body))]
     headers = [
         (b"Host", url.netloc),
-        (b"Content-Type", b"application/json"),
+        *is_json,
         (b"Accept", b"text/event-stream" if call.stream else b"application/json"),
         (b"Accept-Encoding", b"identity"),
         (b"User-Agent", USER_AGENT),
         (b"X-Client-Request-Id", str(call.request_id).encode()),
-        (b"Content-Length", b"%d" % len(call.body)),
+        *length,
     ]
     try:
         opening = authorization(upstream.id, upstream.sealed_key)
@@ -130,7 +159,7 @@ def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
         headers.append((b"Authorization", opening))
     if BETA.fullmatch(call.beta):
         headers.append((b"OpenAI-Beta", call.beta))
-    return httpx.Request("POST", url, headers=headers, content=call.body, extensions={"origin": upstream.origin})
+    return httpx.Request(call.method, url, headers=headers, content=call.body, extensions={"origin": upstream.origin})
 
 
 def _translated(error: httpx.HTTPError) -> UpstreamFailed:

@@ -52,17 +52,27 @@ class ModelLists:
             return ()
 
 
-async def usable_models(
-    catalog: Catalog, lists: ModelLists, allowed: tuple[str, ...]
-) -> list[tuple[str, tuple[str, ...]]]:
+Allowed = tuple[str, ...]
+Endpoints = tuple[str, ...]
+
+
+async def usable_models(catalog: Catalog, lists: ModelLists, allowed: Allowed) -> list[tuple[str, Endpoints]]:
     """The names that a key with `allowed` patterns may use, each with the endpoints it is served on; sorted."""
-    usable: dict[str, tuple[str, ...]] = {}
+    usable: dict[str, Endpoints] = {}
     for model in catalog.models.values():
         for name in await _names_of(model, lists):
             serving = catalog.serving(name)
             if serving is not None and serving.routes and is_allowed(name, allowed):
                 usable[name] = serving.endpoints
     return sorted(usable.items())
+
+
+async def usable_model(catalog: Catalog, lists: ModelLists, allowed: Allowed, name: str) -> Endpoints | None:
+    """The endpoints that `name` is served on; None where `usable_models` would not list it."""
+    model = catalog.serving(name)
+    if model is None or not model.routes or not is_allowed(name, allowed):
+        return None
+    return model.endpoints if name in await _names_of(model, lists) else None
 
 
 async def _names_of(model: ModelFacts, lists: ModelLists) -> list[str]:

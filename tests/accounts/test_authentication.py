@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from accounts.authentication import KeyFacts, KeyRefused, Refusal, bearer, check, masked
+from accounts.authentication import KeyFacts, KeyRefused, Refusal, Scope, bearer, check, masked
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -14,13 +14,13 @@ def facts(**fields):
     return KeyFacts(uuid.uuid4(), "name", "hint", uuid.uuid4(), "project", uuid.uuid4(), "organization", **fields)
 
 
-def refusal(address="192.0.2.7", endpoint="responses", **fields):
-    return check(facts(**fields), address=address, endpoint=endpoint, now=NOW)
+def refusal(address="192.0.2.7", scope=Scope.RESPONSES, **fields):
+    return check(facts(**fields), address=address, scope=scope, now=NOW)
 
 
 def test_a_key_without_limits_may_do_all():
     assert refusal() is None
-    assert refusal(address="", endpoint="models") is None
+    assert refusal(address="", scope=Scope.MODELS) is None
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_any_other_address_may_not(address):
 
 
 def test_only_the_endpoints_that_are_listed_may_be_called():
-    assert refusal(allowed_endpoints=("models",)) is Refusal.ENDPOINT
+    assert refusal(allowed_endpoints=("models",)) is Refusal.SCOPE
     assert refusal(allowed_endpoints=("models", "responses")) is None
 
 

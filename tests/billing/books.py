@@ -10,7 +10,7 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
-from billing.batch import Batch
+from billing.batch import Batch, End
 from billing.lane import END_EXACTLY, HOLD_EXACTLY, MARK, WRITE
 from billing.metering import Meter
 from billing.record import Hold, Settlement
@@ -43,8 +43,8 @@ def batch_of(holds, ends):
     """The statement and its parameters, as the lane sends them."""
     batch = Batch()
     batch.holds = {hold.id: (hold, None) for hold in holds}
-    batch.settlements = {end.id: (end, None) for end in ends}
-    return WRITE, [batch.ends(), batch.hold_items()]
+    batch.ends = {end.id: End(end, None, None) for end in ends}
+    return WRITE, [batch.end_items(), batch.hold_items()]
 
 
 def hold_of(**fields):

@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 
 from accounts.models import APIKey, Organization, Project
-from billing import lane as lane_module
+from billing import connection
 from billing.lane import Lane
 from gateway.local.embedded import PostgresServer, database_url
 from tests import plane_database
@@ -45,8 +45,8 @@ async def lane(plane):
 @pytest.fixture
 def quick(monkeypatch):
     """A server that hangs is given up after a third of a second."""
-    monkeypatch.setattr(lane_module, "HANGING_SECONDS", 0.3)
-    monkeypatch.setattr(lane_module, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(connection, "HANGING_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -77,19 +77,6 @@ def own_books(server):
     books.execute("TRUNCATE billing_usagerecord, billing_hold, billing_unposted")
     yield books
     books.close()
-
-
-@pytest.fixture
-def flushes(monkeypatch):
-    """The inodes that went to the disk, one fdatasync after the other."""
-    seen, fdatasync = [], os.fdatasync
-
-    def observed(descriptor):
-        seen.append(os.fstat(descriptor).st_ino)
-        fdatasync(descriptor)
-
-    monkeypatch.setattr(os, "fdatasync", observed)
-    return seen
 
 
 @pytest.fixture

@@ -91,30 +91,30 @@ class Model:
     def __init__(self):
         self.quotas = []
         self.requests = {}
-        self.is_tight = False  # holds are decided one by one from the first refusal on
+        self.tight = set()  # organizations whose holds are decided one by one from their first refusal on
         self.can_be_tight = False
 
     def send(self, holds, ends):
         """What becomes of a batch: the refused holds by id, each with what it lacks (None: it has no price)."""
         holds, ends = sorted(holds, key=by_id), sorted(ends, key=by_id)
-        if self.goes_fast(holds, ends):
+        tight = [hold for hold in holds if self.can_be_tight and hold.organization_id in self.tight]
+        roomy = [hold for hold in holds if hold not in tight]
+        if self.goes_fast(roomy, ends):
             open_ends = [end for end in ends if self.is_open(end.id)]
             missed = [end for end in ends if not self.is_open(end.id)]
             for end in open_ends:
                 self.end(end)
-            for hold in holds:
+            for hold in roomy:
                 self.admit(hold)
             for end in missed:
                 self.end(end)
-            return {}
+            return self.hold_exactly(tight)
         ends.sort(key=lambda end: not self.is_open(end.id))
         for end in ends:
             self.end(end)
         return self.hold_exactly(holds)
 
     def goes_fast(self, holds, ends):
-        if self.is_tight and self.can_be_tight and holds:
-            return False
         if any(hold.id in self.requests or not self.could_be_held(hold) for hold in holds):
             return False
         changes, taken = {}, set()
@@ -153,7 +153,7 @@ class Model:
                 }  # fmt: skip
             else:
                 self.admit(hold)
-        self.is_tight = self.is_tight or bool(refused)
+        self.tight |= {hold.organization_id for hold in holds if hold.id in refused}
         return refused
 
     def admit(self, hold):

@@ -82,6 +82,34 @@ async def test_a_spool_of_another_version_is_left_to_a_process_that_reads_it(boo
     assert str(newer) in caplog.text
 
 
+@pytest.mark.parametrize("damage", ["torn", "ruined", "rebooted", None])
+async def test_what_a_damaged_spool_may_have_lost_is_no_void(books, replay, tmp_path, damage):
+    """Of a request that is not in it nobody can say that it was never sent."""
+    process_id = uuid.uuid4()
+    first, lost, last = (held(books, process_id) for _ in range(3))
+    folder = await died(tmp_path, process_id, *((Kind.DISPATCHED, hold, b"") for hold in (first, lost, last)))
+    spool = folder / segments(folder)[0]
+    whole = spool.read_bytes()
+    begin, end = (whole.index(hold.id.bytes) for hold in (lost, last))
+    if damage == "ruined":
+        spool.write_bytes(whole[:begin] + b"?" * 16 + whole[begin + 16 :])
+    elif damage == "torn":
+        spool.write_bytes(whole[: begin + 8] + bytes(len(whole) - begin - 8))
+    else:  # as if it never had been written
+        header = begin - whole.rindex(MAGIC, 0, begin)
+        spool.write_bytes(whole[: begin - header] + bytes(len(whole) - begin + header))
+    if damage == "rebooted":
+        (folder / "lock").write_text("3a5f7a2c-another-boot")
+    await replay.run()
+    record = books.record(lost)
+    is_known = damage is None
+    assert (record["state"], record["flags"]) == (
+        ("void", ["undispatched"]) if is_known else ("settled", ["process_died", "unanswered"])
+    )
+    assert record["cost_nano_usd"] == 0
+    assert end > begin
+
+
 async def test_what_the_database_knows_to_have_begun_is_no_void_though_the_spool_lost_it(books, replay, tmp_path):
     process_id = uuid.uuid4()
     begun = held(books, process_id, request_bytes=400)

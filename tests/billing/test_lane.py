@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from billing import connection
 from billing import lane as lane_module
 from billing.lane import Lane
 from billing.refusals import BillingUnavailable, QuotaExceeded, Unpriced
@@ -130,13 +131,37 @@ async def test_the_fast_way_refuses_what_does_not_fit(lane, tenant_books, monkey
     quota = tenant_books.set_quota("tokens", 250)
     holds = [tenant_books.hold(hold_tokens=100) for _ in range(4)]
     await lane.hold(holds[0])  # opens the window
-    statements = []
-    call = lane._call
-    monkeypatch.setattr(lane, "_call", lambda statement, *rest: statements.append(statement) or call(statement, *rest))
+    calls = observed(lane, monkeypatch)
     outcomes = await asyncio.gather(*map(lane.hold, holds[1:]), return_exceptions=True)
-    assert statements == [lane_module.WRITE, lane_module.HOLD_EXACTLY]
+    assert [statement for statement, _ in calls] == [lane_module.WRITE, lane_module.HOLD_EXACTLY]
     assert sum(isinstance(outcome, QuotaExceeded) for outcome in outcomes) == 2
     assert tenant_books.window(quota) == (0, 200)
+
+
+async def test_a_tight_organization_keeps_no_other_from_the_fast_way(lane, tenant_books, books, monkeypatch):
+    tenant_books.set_quota("requests", 1)
+    await lane.hold(tenant_books.hold())
+    with pytest.raises(QuotaExceeded):
+        await lane.hold(tenant_books.hold())
+    calls = observed(lane, monkeypatch)
+    tight, roomy, before = tenant_books.hold(), books.hold(), books.hold()
+    await lane.hold(before)
+    outcomes = await asyncio.gather(
+        lane.hold(tight), lane.hold(roomy), lane.end(settled(before)), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [QuotaExceeded, type(None), type(None)]
+    assert [statement for statement, _ in calls[1:]] == [lane_module.WRITE, lane_module.HOLD_EXACTLY]
+    (_, fast), (_, exact) = calls[1:]
+    assert [str(item.id) in fast[1] for item in (tight, roomy)] == [False, True]
+    assert [str(item.id) in exact[0] for item in (tight, roomy)] == [True, False]
+
+
+def observed(lane, monkeypatch):
+    """The calls that the lane makes from now on: statements and parameters."""
+    calls, connection = [], lane._connection
+    call = connection.call
+    monkeypatch.setattr(connection, "call", lambda *what: calls.append(what[:2]) or call(*what))
+    return calls
 
 
 @pytest.mark.parametrize("way", ["fast", "exact"])
@@ -241,6 +266,67 @@ async def test_ends_that_are_repeated_in_any_order_change_nothing(lane, tenant_b
     assert not any(tenant_books.adjustments(hold) for hold in holds)
 
 
+def lose(books, hold):
+    """As a failover to a replica that lagged does: whatever the hold had changed is as it was."""
+    held = "SELECT unnest(window_ids) AS id, unnest(held_amounts) AS amount FROM billing_hold WHERE id = %s"
+    books.execute(
+        f"UPDATE billing_quotawindow w SET held = w.held - h.amount FROM ({held}) h WHERE w.id = h.id", hold.id
+    )
+    books.execute("DELETE FROM billing_hold WHERE id = %s", hold.id)
+
+
+LOST = [
+    # limit, used meanwhile; what is then charged, over, posted, and flagged
+    ("cost", 10_000, 0, (4_000, 0), 4_000, ["hold_lost"]),
+    ("cost", 10_000, 7_500, (2_500, 1_500), 10_000, ["hold_lost", "overage"]),
+    ("cost", 10_000, 10_000, (0, 4_000), 10_000, ["hold_lost", "overage"]),
+    ("tokens", 100, 0, (4_000, 0), 10, ["hold_lost"]),
+    ("tokens", 100, 94, (4_000, 0), 100, ["hold_lost", "tokens_over_hold"]),
+    ("requests", 1, 0, (4_000, 0), 1, ["hold_lost"]),
+    ("requests", 1, 1, (4_000, 0), 1, ["hold_lost"]),
+]
+
+
+@pytest.mark.parametrize("case", LOST)
+async def test_an_end_whose_hold_the_database_lost_is_booked_as_far_as_it_fits(lane, tenant_books, case):
+    metric, limit, used, charged, posted, flags = case
+    quota = tenant_books.set_quota(metric, limit)
+    counted = tenant_books.set_quota("requests", 5, is_hard=False, period="month")
+    hold = tenant_books.hold(price_id=PRICE_ID, hold_nano_usd=6_000, hold_tokens=60)
+    await lane.hold(hold)
+    lose(tenant_books, hold)
+    tenant_books.execute("UPDATE billing_quotawindow SET posted = %s WHERE quota_id = %s", used, quota)
+    for _ in range(2):
+        await lane.end(settled(hold, 4_000, response_id="resp_1"), hold)
+    record = tenant_books.record(hold)
+    assert (record["charged_nano_usd"], record["overage_nano_usd"]) == charged
+    assert (record["flags"], record["response_id"], record["model"]) == (flags, "resp_1", hold.model)
+    assert tenant_books.window(quota) == (posted, 0)
+    assert tenant_books.window(counted) == (1, 0)
+    assert tenant_books.states() == {"settled": 1}
+    assert tenant_books.adjustments(hold) == []
+
+
+async def test_of_lost_holds_each_is_booked_once_and_their_neighbours_as_ever(lane, tenant_books):
+    quota = tenant_books.set_quota("cost", 10_000)
+    holds = [tenant_books.hold(price_id=PRICE_ID, hold_nano_usd=1_000) for _ in range(6)]
+    await asyncio.gather(*map(lane.hold, holds))
+    for hold in holds[::2]:
+        lose(tenant_books, hold)
+    await asyncio.gather(*(lane.end(settled(hold, 100), hold) for hold in holds))
+    assert tenant_books.states() == {"settled": 6}
+    assert [tenant_books.record(hold)["flags"] for hold in holds] == [["hold_lost"], []] * 3
+    assert tenant_books.window(quota) == (600, 0)
+
+
+async def test_what_was_held_for_a_key_that_nobody_knows_is_booked_nowhere(lane, books, caplog):
+    """A spool that outlived its database."""
+    hold = books.hold()
+    await lane.end(settled(hold), hold)
+    assert books.state(hold) is None
+    assert "its hold is lost" in caplog.text
+
+
 async def test_an_end_that_was_never_held_is_said_and_written_nowhere(lane, books, caplog):
     hold = books.hold()
     await lane.end(settled(hold))
@@ -320,6 +406,53 @@ def broken_for(books, hold):
 # What breaks on the way
 
 
+def failing_once(what):
+    """Tells the lane's listener to fail at the first end."""
+    ended = []
+
+    def when_ended(record_id):
+        ended.append(record_id)
+        if len(ended) == 1:
+            what()
+
+    return when_ended
+
+
+def raise_something():
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "what", [raise_something, lambda: asyncio.current_task().cancel()], ids=["raises", "cancelled"]
+)
+async def test_a_lane_that_dies_is_begun_anew_with_all_that_it_had(books, plane, caplog, what, monkeypatch):
+    monkeypatch.setattr(lane_module, "PARKED_SECONDS", 0.05)
+    lane = Lane(books.url, failing_once(what))
+    lane.start()
+    holds = [books.hold() for _ in range(5)]
+    await asyncio.gather(*map(lane.hold, holds))
+    await asyncio.wait_for(asyncio.gather(*(lane.end(settled(hold)) for hold in holds), lane.hold(books.hold())), 10)
+    assert books.states() == {"settled": 5, "pending": 1}
+    assert "began anew" in caplog.text
+    assert await lane.close(5)
+    assert caplog.text.count("began anew") == 1
+
+
+async def test_a_hold_given_up_while_its_lane_died_ends_void(books, plane, monkeypatch):
+    monkeypatch.setattr(lane_module, "PARKED_SECONDS", 0.05)
+    lane = Lane(books.url, lambda record_id: None)
+    lane.start()
+    hold = books.hold()
+    with monkeypatch.context() as patch:
+        patch.setattr(lane, "_held", lambda *_: raise_something())
+        waiter = lane.hold(hold)
+        await until(lambda: books.state(hold) == "pending")
+        waiter.cancel()
+        lane.take_back(hold, waiter)
+    await until(lambda: books.state(hold) == "void")
+    await lane.close(5)
+
+
 async def test_connections_killed_under_load_lose_and_double_nothing(lane, books, quick):
     async def live(number):
         hold = books.hold()
@@ -361,7 +494,7 @@ async def test_a_hold_whose_answer_was_lost_is_held(cut_lane, books, quick):
 
 
 async def test_a_hold_whose_answer_was_lost_and_whose_request_left_ends_void(cut_lane, books, monkeypatch):
-    monkeypatch.setattr(lane_module, "RETRY_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 0.3)
     lane, proxy = cut_lane
     proxy.lose_next_answer()
     hold = books.hold()

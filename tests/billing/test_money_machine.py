@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from billing import faults
+from billing import connection, faults
 from billing import lane as lanes
 from billing.lane import END_EXACTLY, HOLD_EXACTLY, WRITE, Lane
 from billing.record import void
@@ -28,7 +28,7 @@ QUOTAS = st.tuples(
     st.booleans(), LIMITS,
 )  # fmt: skip
 LOSSES = st.sampled_from(
-    ["", "", "", *(f"batch.{point}=raise@{n}" for point in ("sent", "answered") for n in (1, 2, 3))]
+    ["", "", "", *(f"metering.{point}=raise@{n}" for point in ("sent", "answered") for n in (1, 2, 3))]
 )
 RECORDS = """
 SELECT r.id, state, r.usage_source, r.cost_nano_usd, r.charged_nano_usd, r.overage_nano_usd,
@@ -219,7 +219,7 @@ class Money(RuleBasedStateMachine):
     def _send(self, holds, ends, loss):
         known = set(self.model.requests)
         expected = self.model.send(holds, ends)
-        if loss.startswith("batch"):
+        if "=" in loss:
             faults.arm(loss)
         try:
             refusals = self.loop.run_until_complete(self._answers(holds, ends))
@@ -273,7 +273,7 @@ def _check_refusal(error, lacking, *, is_exact):
 
 @pytest.fixture
 def machine(plane, monkeypatch):
-    monkeypatch.setattr(lanes, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "RETRY_SECONDS", 0.001)
     monkeypatch.setattr(lanes, "TIGHT_SECONDS", 0)
     monkeypatch.setattr(Money, "url", plane_database.url())
     return Money

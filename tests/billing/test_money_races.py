@@ -7,7 +7,7 @@ import msgspec
 import psycopg
 import pytest
 
-from billing import lane as lanes
+from billing import connection as way
 from billing.lane import END_EXACTLY, HOLD_EXACTLY, Lane
 from billing.record import Progress, Seen
 from billing.refusals import QuotaExceeded
@@ -25,7 +25,7 @@ def tenancy(plane):
 
 @pytest.fixture
 async def lane(tenancy, monkeypatch):
-    monkeypatch.setattr(lanes, "RETRY_SECONDS", 0.02)
+    monkeypatch.setattr(way, "RETRY_SECONDS", 0.02)
     lane = Lane(tenancy.url, lambda record_id: None)
     lane.start()
     yield lane

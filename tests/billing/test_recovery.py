@@ -228,7 +228,7 @@ def faulty():
 
 
 def dispatched(*more):
-    return ((Kind.DISPATCHED, b""), *more)
+    return ((Kind.DISPATCHED, lambda hold: hold), *more)
 
 
 def opened(response_id):
@@ -274,6 +274,30 @@ async def test_what_had_ended_in_the_database_stays_as_it_is(host, books):
     await (await host.replay()).run()
     assert ending(books.record(hold)) == ("settled", "reported", [])
     assert books.adjustment(hold) is None
+
+
+@pytest.mark.usefixtures("committed")
+async def test_what_the_spool_knows_and_the_database_lost_is_booked(tmp_path, tenant_books, simulator, client):
+    """F17 of a hold: a failover to a replica that lagged, and then the process died."""
+    response_id, _ = await answered(client, "sim-usage-900-0-0-80-0")
+    async with Host(tmp_path, tenant_books, simulator.url) as host:
+        dead = host.dead()
+        ended, asked, cut = (
+            dead.held(*dispatched(final(70))), dead.held(*dispatched(opened(response_id))),
+            dead.held(*dispatched((Kind.PROGRESS, Seen(7)))),
+        )  # fmt: skip
+        unsaid = dead.held((Kind.DISPATCHED, b""), (Kind.PROGRESS, Seen(7)))  # as earlier versions wrote it
+        for hold in (ended, asked, cut, unsaid):
+            tenant_books.execute("DELETE FROM billing_hold WHERE id = %s", hold.id)
+        await dead.dies()
+        await (await host.replay()).run()
+    assert [ending(tenant_books.record(hold)) for hold in (ended, asked, cut)] == [
+        ("settled", "recovered", ["hold_lost"]),
+        ("settled", "recovered", ["hold_lost"]),
+        ("settled", "estimated", ["hold_lost", "process_died"]),
+    ]
+    assert [tenant_books.record(hold)["output_tokens"] for hold in (ended, asked, cut)] == [3, 80, 7]
+    assert tenant_books.state(unsaid) is None
 
 
 async def test_the_upstream_is_asked_for_an_answer_that_was_not_seen_to_end(host, books, client):

@@ -23,7 +23,7 @@ OF_A_REQUEST = [
     "hold.before", "hold.after", "dispatch.after", "answer.begun", "event.passed", "ending.read", "final.spooled",
     "settle.after", "ending.sent",
 ]  # fmt: skip
-FAILING = [*((point, "raise") for point in OF_A_REQUEST), ("batch.sent", "raise"), ("batch.answered", "raise")]
+FAILING = [*((point, "raise") for point in OF_A_REQUEST), ("metering.sent", "raise"), ("metering.answered", "raise")]
 CANCELLED = [(point, "cancel") for point in OF_A_REQUEST]
 
 

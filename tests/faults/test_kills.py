@@ -31,8 +31,8 @@ KILLS = [
     ("F6", "settle.after", 6),
     ("F7", "ending.sent", 5),
     ("F7", "acknowledge.after", 4),
-    ("F1-F5", "batch.sent", 6),
-    ("F8", "batch.answered", 6),
+    ("F1-F5", "metering.sent", 6),
+    ("F8", "metering.answered", 6),
     ("F3-F5", "spool.write", 25),
 ]
 SERVING = [point for _, point, _ in KILLS]

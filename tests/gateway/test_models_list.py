@@ -27,3 +27,20 @@ def test_a_key_sees_what_it_may_use(gateway, committed):
 
 def test_a_key_is_needed(gateway):
     assert httpx.get(f"{gateway.url}/models").status_code == 401
+
+
+def test_a_model_is_retrieved_as_it_is_listed(acme):
+    response = httpx.get(f"{acme.url}/models/gpt-4.1", headers=acme.headers)
+    assert response.status_code == 200
+    assert response.json() == listed(acme)["gpt-4.1"]
+
+
+def test_what_is_not_listed_is_unknown_whatever_the_reason(gateway, committed):
+    narrow = Tenant.make("narrow", gateway.url, allowed_models=["o3-*"])
+    for name in ("gpt-4.1", "nonesuch", "o3-nonesuch", "o3-*", "gpt-4.1/x"):
+        response = httpx.get(f"{narrow.url}/models/{name}", headers=narrow.headers)
+        assert response.status_code == 404
+        assert response.json()["error"] == {
+            "message": f"The model `{name}` does not exist or you do not have access to it.",
+            "type": "invalid_request_error", "param": "model", "code": "model_not_found",
+        }  # fmt: skip

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from gateway.local.simulator.chat import DONE
 from gateway.local.simulator.errors import quota_message
+from gateway.local.simulator.exchange import is_terminal
+from gateway.local.simulator.identity import ORGANIZATION
 from gateway.local.simulator.reply import Reply
 from gateway.local.simulator.steps import Cut, Event, Half, Hold, Raw, Step, Steps, Unterminated
 
@@ -11,6 +13,7 @@ End = Callable[[Step, Reply], Steps]
 
 SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 KEEPALIVE = Raw(b": keepalive\n\n")
+GARBAGE = Raw(b"<html><body>\xf0\x9f\x92\xa5 502 Bad Gateway\n\n\x00\xff{]\n\nevent: \xfe\n")
 BROKEN_EVENT = Raw(b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta","delta":\n\n')
 
 
@@ -21,6 +24,14 @@ def hold(steps: Steps, reply: Reply, *, after: int, seconds: float | None) -> St
     yield from _first(steps, after)
     yield Hold(seconds)
     yield from steps
+
+
+def hold_each(steps: Steps, reply: Reply) -> Steps:
+    """Behind each event: what follows is withheld until somebody lets it go."""
+    for step in steps:
+        yield step
+        if isinstance(step, dict):
+            yield Hold(None)
 
 
 # Breaking: `after` is the number of events that still come whole
@@ -34,6 +45,16 @@ def cut(steps: Steps, reply: Reply, *, end: End, after: int) -> Steps:
 def half_event(step: Step, reply: Reply) -> Steps:
     if isinstance(step, dict):
         yield Half(step)
+    yield Cut("close")
+
+
+def half_and_end(step: Step, reply: Reply) -> Steps:
+    if isinstance(step, dict):
+        yield Half(step)
+
+
+def garbage(step: Step, reply: Reply) -> Steps:
+    yield GARBAGE
     yield Cut("close")
 
 
@@ -51,7 +72,10 @@ CUTS: dict[str, End] = {
     "reset": lambda step, reply: iter([Cut("reset")]),
     "close": lambda step, reply: iter([Cut("close")]),
     "stall": lambda step, reply: iter([Cut("stall")]),
+    "badchunk": lambda step, reply: iter([Cut("badchunk")]),
     "half": half_event,
+    "halfend": half_and_end,
+    "garbage": garbage,
     "badjson": broken_json,
     "error": error_and_cut,
 }
@@ -76,6 +100,10 @@ def flat_error(code: str, message: str) -> Event:
     return {"type": "error", "sequence_number": 0, "code": code, "message": message, "param": None}
 
 
+def leak_message(key: str) -> str:
+    return f"{quota_message(key)} See http://127.0.0.1/v1/organizations/{ORGANIZATION}?key={key} or ask 助手."
+
+
 def failed(reply: Reply, code: str = "server_error", message: str = SERVER_ERROR, usage: object = None) -> Event:
     response = reply.ending("failed", usage=usage, error={"code": code, "message": message})
     return {"type": "response.failed", "sequence_number": 0, "response": response}
@@ -96,10 +124,16 @@ def fail_quota(reply: Reply) -> Steps:
     yield failed(reply, "insufficient_quota", quota_message(reply.key))
 
 
+def fail_leak(reply: Reply) -> Steps:
+    yield flat_error("server_error", leak_message(reply.key))
+    yield failed(reply, "server_error", leak_message(reply.key))
+
+
 FAILURES: dict[str, Callable[[Reply], Steps]] = {
     "nested": fail_nested,
     "flat": fail_flat,
     "quota": fail_quota,
+    "leak": fail_leak,
     "plain": lambda reply: iter([failed(reply)]),
     "usage": lambda reply: iter([failed(reply, usage=reply.reported_usage())]),
     "error": lambda reply: iter([nested_error("server_error", SERVER_ERROR)]),
@@ -128,6 +162,21 @@ def add_blank_lines(steps: Steps, reply: Reply) -> Steps:
     for step in steps:
         yield step
         yield Raw(b"\n\n")
+
+
+def queue_first(steps: Steps, reply: Reply) -> Steps:
+    """`response.queued` behind `response.created`, as a busy upstream and background mode have it."""
+    yield from _first(steps, 1)
+    yield {"type": "response.queued", "sequence_number": 0, "response": reply.opening("queued")}
+    yield from steps
+
+
+def add_response_done(steps: Steps, reply: Reply) -> Steps:
+    """`response.done` behind the terminal event, with the same response, as some relays have it."""
+    for step in steps:
+        yield step
+        if isinstance(step, dict) and is_terminal(step):
+            yield {"type": "response.done", "sequence_number": 0, "response": step.get("response", step)}
 
 
 def add_done(steps: Steps, reply: Reply) -> Steps:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from gateway.local.simulator.items import tokens
 from gateway.local.simulator.reply import Reply
-from gateway.local.simulator.speech import answer_text, tokens
+from gateway.local.simulator.speech import answer_text
 from gateway.local.simulator.steps import Event, Raw, Steps
 from gateway.local.simulator.usages import ABSENT, chat_form
 

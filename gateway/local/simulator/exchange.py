@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
+
+import msgspec
 
 from gateway.local.simulator.connection import Connection
 from gateway.local.simulator.errors import Refusal
 from gateway.local.simulator.identity import answer_headers
 from gateway.local.simulator.request import Request
+from gateway.local.simulator.sent import KEPT_BYTES
 from gateway.local.simulator.steps import CutWay, Event
 from gateway.local.simulator.usages import ABSENT
 
@@ -43,17 +47,29 @@ class Exchange:
         self.deltas = 0
         self.usage: object = ABSENT
         self.ending = "unfinished"
-        self.body = bytearray()
+        self.body = bytearray()  # as far as it is kept: of one beyond the bound nothing
+        self.bytes = 0
+        self.digest = sha256()
         self.keeps_open = True
         self.when_ended: Callable[[Event], None] = lambda response: None
         self._head = b""
         self._chunked = False
+
+    @property
+    def account(self) -> str:
+        """Whose things are asked for: an API key is an account."""
+        return self.request.bearer or ""
 
     async def answer(self, status: int, body: bytes, content_type: str = "application/json", more: str = "") -> None:
         """A whole answer with a known length."""
         self.head(status, content_type, more, length=len(body))
         await self.send(body)
         await self.finish()
+
+    async def show(self, body: dict[str, Any]) -> None:
+        """An object, as JSON."""
+        self.ending = "completed"
+        await self.answer(200, msgspec.json.encode(body))
 
     async def refuse(self, refusal: Refusal) -> None:
         more = "".join(f"{name}: {value}\r\n" for name, value in refusal.headers)
@@ -71,11 +87,19 @@ class Exchange:
         ).encode()
 
     async def send(self, data: bytes) -> None:
-        self.body += data
+        self._remember(data)
         if self._chunked and data:
             data = b"%x\r\n%b\r\n" % (len(data), data)
         head, self._head = self._head, b""
         await self.connection.write(head + data)
+
+    def _remember(self, data: bytes) -> None:
+        self.bytes += len(data)
+        self.digest.update(data)
+        if self.bytes <= KEPT_BYTES:
+            self.body += data
+        else:
+            self.body.clear()
 
     async def finish(self) -> None:
         if self._chunked:
@@ -92,6 +116,8 @@ class Exchange:
             await self.connection.reset()
         elif way == "stall":
             await asyncio.get_running_loop().create_future()
+        elif way == "badchunk":
+            await self.connection.write(b"none\r\n")
 
     def note(self, event: Event) -> None:
         """Count an event that is sent; a terminal one says how it went and what it cost."""
@@ -116,7 +142,7 @@ class Exchange:
             "response_id": self.response_id,
             "events": self.events,
             "deltas": self.deltas,
-            "bytes": len(self.body),
+            "bytes": self.bytes,
             "ending": self.ending,
         }
         return logged if self.usage is ABSENT else logged | {"usage": self.usage}

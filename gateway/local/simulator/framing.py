@@ -1,6 +1,7 @@
 """How events become bytes: the lines of an event, and how many bytes go into one write."""
 
 import random
+import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
@@ -52,6 +53,13 @@ class WholeFrames:
 class SingleBytes(WholeFrames):
     def take(self, frame: bytes) -> Iterator[bytes]:
         return (frame[at : at + 1] for at in range(len(frame)))
+
+
+class SplitCharacters(WholeFrames):
+    """Each write ends after the first byte of a character of several."""
+
+    def take(self, frame: bytes) -> Iterable[bytes]:
+        return re.split(rb"(?<=[\xc0-\xff])", frame)
 
 
 class Joined:

@@ -28,6 +28,13 @@ class Holds:
             held.set_result(None)
         return len(chosen)
 
+    async def let_go(self, name: str, timeout: float = 20.0) -> None:  # noqa: ASYNC109
+        """Releases the answer of that name as soon as it is held. TimeoutError after `timeout` seconds."""
+        async with asyncio.timeout(timeout):
+            while not self.release(name):
+                self._changed.clear()
+                await self._changed.wait()
+
     def names(self) -> list[list[str]]:
         return [sorted(names) for names in self._held.values()]
 

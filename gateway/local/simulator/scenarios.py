@@ -5,16 +5,15 @@ from functools import lru_cache, partial
 from typing import Any
 
 from gateway.local.simulator import changes, refusals, speech
-from gateway.local.simulator.framing import Framing, Joined, RandomPieces, SingleBytes
-from gateway.local.simulator.scenario import Scenario
+from gateway.local.simulator.framing import Framing, Joined, RandomPieces, SingleBytes, SplitCharacters
+from gateway.local.simulator.sayings import SAYINGS
+from gateway.local.simulator.scenario import Directive, Scenario
 from gateway.local.simulator.steps import CutWay
 from gateway.local.simulator.usages import SHAPES, true_usage
 
 ORDINARY = ("gpt-", "o1", "o3", "o4", "codex-", "chatgpt-")
 WAYS: dict[str, CutWay] = {"reset": "reset", "close": "close", "stall": "stall"}
 OTHER_MODEL = "gpt-4o-mini-2024-07-18"
-
-Directive = Callable[..., None]
 
 
 class UnknownModelError(Exception):
@@ -84,7 +83,7 @@ def report(scenario: Scenario, *arguments: str) -> None:
     read, cached, written, output, reasoning = map(int, arguments)
     fixed = true_usage(read, output, cached=cached, written=written, reasoning=reasoning)
     scenario.usage = lambda usage: fixed
-    scenario.counted = read
+    scenario.fixed = fixed
 
 
 def serve_tier(scenario: Scenario, tier: str) -> None:
@@ -105,6 +104,13 @@ def delay_headers(scenario: Scenario, milliseconds: str) -> None:
 def hold(scenario: Scenario, milliseconds: str = "0", after: str = "5") -> None:
     seconds = int(milliseconds) / 1000 or None
     scenario.changes.append(partial(changes.hold, after=int(after), seconds=seconds))
+
+
+# What it believes
+
+
+def trust(scenario: Scenario) -> None:
+    scenario.trusting = True
 
 
 # Instead of a response
@@ -166,6 +172,14 @@ def write_joined(scenario: Scenario, most: str = "8") -> None:
     scenario.writes = partial(Joined, int(most))
 
 
+def write_split(scenario: Scenario) -> None:
+    scenario.writes = SplitCharacters
+
+
+def write_whole(scenario: Scenario) -> None:
+    scenario.writes = partial(Joined, 10**9)
+
+
 def compress(scenario: Scenario) -> None:
     scenario.gzipped = True
 
@@ -181,12 +195,15 @@ DIRECTIVES: dict[str, Directive] = {
     "reasoning": reason_first,
     "tool": call_functions,
     "search": search,
+    **SAYINGS,
     "chat": chat_form,
     "usage": report,
     "tier": serve_tier,
     "othermodel": serve_other_model,
+    "trusting": trust,
     "delay": delay_headers,
     "hold": hold,
+    "stepwise": change_with(changes.hold_each),
     "status": refuse(refusals.status),
     "html": refuse(refusals.html),
     "garbage": refuse(refusals.garbage),
@@ -194,11 +211,14 @@ DIRECTIVES: dict[str, Directive] = {
     "quota": refuse(refusals.quota),
     "unauthorized": refuse(refusals.unauthorized),
     "forbidden": refuse(refusals.forbidden),
+    "gone": refuse(refusals.gone),
     "noanswer": leave_unanswered,
     "fail": fail,
     "cut": cut,
     "twice": change_with(changes.repeat_end),
     "keepalive": change_with(changes.add_keepalives),
+    "queued": change_with(changes.queue_first),
+    "responsedone": change_with(changes.add_response_done),
     "comments": change_with(changes.add_comments),
     "blanks": change_with(changes.add_blank_lines),
     "done": change_with(changes.add_done),
@@ -211,7 +231,9 @@ DIRECTIVES: dict[str, Directive] = {
     "multiline": frame_with(multiline=True),
     "bytes": write_bytes,
     "pieces": write_pieces,
+    "split": write_split,
     "joined": write_joined,
+    "whole": write_whole,
     "gzip": compress,
 }
 MODELS = [

@@ -13,24 +13,31 @@ from gateway.local.simulator.log import Log
 from gateway.local.simulator.request import Request
 from gateway.local.simulator.routes import Routes
 from gateway.local.simulator.sent import Sent
+from gateway.local.simulator.store import STORED_RESPONSES, Store
 
 
 class Simulator:
     """`async with Simulator() as simulator:` listens; `simulator.url` is what a client takes as its base URL (.../v1).
 
-    `port` 0 takes a free one; `key` is the only bearer accepted (None: any). `log.entries` holds the log's lines,
-    `holds` the answers held open, `sent` the bodies sent lately.
+    `port` 0 takes a free one; `key` is the only bearer accepted (None: any); `stored` responses are kept at most.
+    `log.entries` holds the log's lines, `holds` the answers held open, `sent` the bodies sent lately.
     """
 
     def __init__(
-        self, port: int = 0, *, host: str = "127.0.0.1", key: str | None = None, log: Path | None = None
+        self,
+        port: int = 0,
+        *,
+        host: str = "127.0.0.1",
+        key: str | None = None,
+        log: Path | None = None,
+        stored: int = STORED_RESPONSES,
     ) -> None:
         self._host = host
         self._port = port
         self.log = Log(log)
         self.holds = Holds()
         self.sent = Sent()
-        self._routes = Routes(key, self.holds, self.sent)
+        self._routes = Routes(key, self.holds, self.sent, Store(stored))
         self._connections: set[Connection] = set()
         self._requests = 0
 
@@ -99,11 +106,12 @@ class Simulator:
 
     def _log_end(self, exchange: Exchange) -> None:
         body, name = bytes(exchange.body), exchange.request.client_request_id
-        self.sent.keep(exchange.number, body, [known for known in (name, exchange.response_id) if known])
+        if len(body) == exchange.bytes:
+            self.sent.keep(exchange.number, body, [known for known in (name, exchange.response_id) if known])
         self.log.write(
             "ended",
             number=exchange.number,
             client_request_id=name,
             **exchange.logged(),
-            body_sha256=sha256(body).hexdigest(),
+            body_sha256=exchange.digest.hexdigest(),
         )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 Event = dict[str, Any]
-CutWay = Literal["reset", "close", "stall"]
+CutWay = Literal["reset", "close", "stall", "badchunk"]
 
 
 class Wait(NamedTuple):
@@ -40,7 +40,7 @@ class Unterminated(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """The end of the connection: TCP reset, FIN without the last chunk, or silence for ever."""
+    """The end of the connection: TCP reset, FIN without the last chunk, silence for ever, or a chunk that is none."""
 
     way: CutWay
 

@@ -10,6 +10,7 @@ import uvloop
 from django.core.management.base import BaseCommand
 
 from gateway.local.simulator import Simulator
+from gateway.local.simulator.store import STORED_RESPONSES
 
 
 class Command(BaseCommand):
@@ -21,9 +22,11 @@ class Command(BaseCommand):
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--log", type=Path, metavar="FILE", help="append a JSON line when a request comes and ends")
         parser.add_argument("--key", metavar="SECRET", help="the only bearer that is accepted (default: any)")
+        parser.add_argument("--stored", type=int, metavar="N", default=STORED_RESPONSES, help="responses kept at most")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        simulator = Simulator(options["port"], host=options["host"], key=options["key"], log=options["log"])
+        given = {name: options[name] for name in ("host", "key", "log", "stored")}
+        simulator = Simulator(options["port"], **given)
         uvloop.run(self._serve(simulator))
 
     async def _serve(self, simulator: Simulator) -> None:

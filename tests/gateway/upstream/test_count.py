@@ -141,4 +141,4 @@ async def test_an_organization_has_few_counts_at_once_and_keeps_no_other_from_th
         for task in (*waiting, other):
             task.cancel()
         await asyncio.wait([*waiting, other])
-    assert not counts._running
+    assert not counts._rooms._running

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0002_revision_triggers"),
+        ("accounts", "0003_endpoint_scopes"),
     ]
 
     operations = [

@@ -1,0 +1,9 @@
+from django.db import migrations
+
+from accounts.sql import load
+
+
+class Migration(migrations.Migration):
+    dependencies = [("billing", "0003_prices")]
+
+    operations = [load("billing/lost_holds.sql")]
