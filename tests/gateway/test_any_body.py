@@ -1,4 +1,4 @@
-"""Any body at all: no failure of ours, memory bounded, nothing left held, one record for each that was admitted (N21)."""
+"""Any body at all: no failure of ours, memory bounded, no hold left, one record for each that was admitted (N21)."""
 
 import asyncio
 import os
