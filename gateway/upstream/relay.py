@@ -22,6 +22,7 @@ from gateway.wire.tap import Tap, is_whole, read_answer
 from gateway.wire.usage import events_with_responses_keys, with_responses_keys
 
 SECONDS_AFTER_THE_ENDING = 5.0
+MOST_COMMENT_BYTES = 64 * 1024  # before the first event; they are kept, and looked through with each more that comes
 SHUTDOWN = "The gateway is being restarted. Please send the request again."
 BROKE = "The upstream ended the stream before it was complete."
 
@@ -137,8 +138,8 @@ class Relay:
         if not self._tap.events:
             block = self._before_first_event + block
             if not has_data(block):  # a comment decides nothing: the answer may still become a plain error
-                if len(block) > self._max_bytes:
-                    raise Broken(f"no event within {self._max_bytes} bytes")
+                if len(block) > MOST_COMMENT_BYTES:
+                    raise Broken(f"no event within {MOST_COMMENT_BYTES} bytes")
                 self._before_first_event = block
                 return
             if not is_whole(next(filter(has_data, events_of(block)))):
