@@ -26,7 +26,7 @@ class Censor:
         self._upstream = upstream
 
     def events(self, block: bytes) -> bytes:
-        """A block of whole events as the tenant may have it: nearly always the same bytes. Broken where it says too much."""
+        """Whole events as the tenant may have them: nearly always the same bytes. Broken where an error says too much."""
         return self._changed(block, changed_events)
 
     def answer(self, body: bytes) -> bytes:
