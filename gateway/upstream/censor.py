@@ -26,7 +26,7 @@ class Censor:
         self._upstream = upstream
 
     def events(self, block: bytes) -> bytes:
-        """Whole events as the tenant may have them: nearly always the same bytes. Broken where an error says too much."""
+        """Whole events as the tenant may have them: nearly always the same bytes. Broken where one says too much."""
         return self._changed(block, changed_events)
 
     def answer(self, body: bytes) -> bytes:
