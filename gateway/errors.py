@@ -295,8 +295,8 @@ def _(error: UpstreamFailed) -> Envelope:
 
 @envelope_of.register
 def _(error: Overloaded) -> Envelope:
-    headers = {"retry-after": error.retry_after} if error.retry_after and error.retry_after.isdecimal() else {}
     message = "The upstream is overloaded. Please slow down and retry."
+    headers = dict(error.retry_headers)
     return Envelope(error.status, "service_unavailable_error", message, code="slow_down", headers=headers)
 
 

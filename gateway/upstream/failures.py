@@ -11,6 +11,7 @@ from gateway.wire.objects import Object, object_in
 RELAYED = {400, 404, 409, 413, 422}
 OUR_FAULT = {401, 402, 403}
 MISSING = re.compile(r"(?i)\b(response|item) with id '([A-Za-z0-9_-]{1,512})' not found")
+RETRY = ("retry-after", "retry-after-ms")
 QUOTA_CODES = {
     "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
@@ -53,6 +54,10 @@ class Broken(UpstreamFailed):
 
 class TooLarge(Broken):
     """One event of a stream is larger than we keep. What it holds was made, and is paid for upstream."""
+
+
+class Repeated(UpstreamFailed):
+    """The answer has the id of another project's: it is withheld, and paid for all the same."""
 
 
 class Answered(UpstreamFailed):
@@ -98,9 +103,10 @@ class Overloaded(Answered):
 
     status = 503
 
-    def __init__(self, retry_after: str | None) -> None:
+    def __init__(self, retry_headers: Mapping[str, str]) -> None:
+        """`retry_headers`: when to come again, in whole seconds and milliseconds, as far as it says so."""
         super().__init__("overloaded")
-        self.retry_after = retry_after
+        self.retry_headers = retry_headers
 
 
 class Misconfigured(Answered):
@@ -126,7 +132,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Ca
     if status in OUR_FAULT or code in QUOTA_CODES or _text(error.get("type")) in QUOTA_CODES:
         return Misconfigured(f"status {status}, code {code}")
     if status == 429:
-        return Overloaded(headers.get("retry-after"))
+        return Overloaded({name: value for name in RETRY if (value := headers.get(name, "")).isdecimal()})
     if status in {408, 504}:
         return GatewayTimeout(f"status {status}")
     if status == 404 and code != "model_not_found":

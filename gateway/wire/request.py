@@ -33,6 +33,8 @@ class CreateRequest(msgspec.Struct):
     tools: Any = None
     context_management: Any = None
     personality: Any = None
+    multi_agent: Any = None
+    prompt_cache_key: Any = None
 
 
 def parse_create(body: bytes) -> CreateRequest:
