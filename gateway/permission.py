@@ -4,16 +4,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from accounts.authentication import KeyFacts
+from accounts.policy import Policy
 from gateway.wire.objects import Object
 from gateway.wire.request import CreateRequest, InvalidRequest
 
 AT_THE_CLIENT = {"function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview"}
 PARTS = ("content", "output", "outputs")
-MULTI_AGENT = b"responses_multi_agent"
+MULTI_AGENT = "responses_multi_agent"
 
 
-def permit(asked: CreateRequest, key: KeyFacts) -> None:
-    """InvalidRequest, naming the parameter, where the key's project may not ask for that."""
+def permit(asked: CreateRequest, key: KeyFacts) -> Mapping[str, object]:
+    """The fields that must be set in its body; InvalidRequest, naming the parameter, where it may not ask for that."""
     policy = key.policy
     if asked.service_tier is not None and asked.service_tier not in policy.service_tiers:
         allowed = ", ".join(sorted(policy.service_tiers)) or "none"
@@ -26,28 +27,28 @@ def permit(asked: CreateRequest, key: KeyFacts) -> None:
             raise _refusal(param, "this tool is", key)
     if not policy.urls and (place := next(_urls_of(asked.input), None)) is not None:
         raise _refusal(place, "images and files by URL are", key)
-    if asked.store and not policy.store:
-        raise _refusal("store", "stored answers are", key)
+    return _kept_out_of_store(asked, policy, key)
 
 
-def unstored(asked: CreateRequest, key: KeyFacts) -> Mapping[str, object]:
-    """The fields to set where nothing may be stored and the request does not say so: then the API would store."""
-    if key.policy.store or asked.store is False:
-        return {}
-    asked.store = False
-    return {"store": False}
-
-
-def betas(header: bytes, key: KeyFacts) -> bytes:
+def betas(header: str, key: KeyFacts) -> str:
     """The `OpenAI-Beta` header as it may go upstream: without several agents where `permit` refuses them."""
     if not key.hard_metrics or MULTI_AGENT not in header:
         return header
-    return b",".join(beta for beta in header.split(b",") if MULTI_AGENT not in beta)
+    return ",".join(beta for beta in header.split(",") if MULTI_AGENT not in beta)
 
 
 def _refusal(param: str, what: str, key: KeyFacts) -> InvalidRequest:
     message = f"Invalid value for '{param}': {what} not allowed in project {key.project!r}."
     return InvalidRequest(f"{message} Ask the gateway's administrators.", param=param, code="invalid_value")
+
+
+def _kept_out_of_store(asked: CreateRequest, policy: Policy, key: KeyFacts) -> Mapping[str, object]:
+    if policy.store or asked.store is False:
+        return {}
+    if asked.store:
+        raise _refusal("store", "stored answers are", key)
+    asked.store = False  # the API stores what does not say so
+    return {"store": False}
 
 
 def _tools_of(asked: CreateRequest) -> Iterator[tuple[str, str]]:

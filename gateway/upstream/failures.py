@@ -10,8 +10,8 @@ from gateway.wire.objects import Object, object_in
 
 RELAYED = {400, 404, 409, 413, 422}
 OUR_FAULT = {401, 402, 403}
-RETRY = ("retry-after", "retry-after-ms")
 MISSING = re.compile(r"(?i)\b(response|item) with id '([A-Za-z0-9_-]{1,512})' not found")
+RETRY = ("retry-after", "retry-after-ms")
 QUOTA_CODES = {
     "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
@@ -54,6 +54,10 @@ class Broken(UpstreamFailed):
 
 class TooLarge(Broken):
     """One event of a stream is larger than we keep. What it holds was made, and is paid for upstream."""
+
+
+class Repeated(UpstreamFailed):
+    """The answer has the id of another project's: it is withheld, and paid for all the same."""
 
 
 class Answered(UpstreamFailed):

@@ -86,20 +86,17 @@ def test_an_answer_that_cannot_be_read_costs_nothing_and_is_flagged(acme, stream
     assert record.flags == ["unanswered"]
 
 
-@pytest.mark.parametrize("refusing", REFUSING, ids=lambda refusing: refusing[0])
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_upstream_that_refuses_leaves_a_void_record(acme, refusing, stream):
-    model, status, kind, code = refusing
-    response = acme.ask(model, stream=stream)
-    assert response.status_code == status
-    error = response.json()["error"]
-    assert (error["type"], set(error)) == (kind, {"message", "type", "param", "code"})
-    if code:
-        assert error["code"] == code
-    for secret in (ORGANIZATION, PROJECT, "sk-upstream", "html"):
-        assert secret not in response.text
-    record = acme.record(response.headers["x-request-id"])
-    assert (record.state, record.usage_source, record.status, record.cost_nano_usd) == ("void", "none", status, 0)
+def test_an_upstream_that_refuses_leaves_a_void_record(acme, stream):
+    for model, status, kind, code in REFUSING:
+        response = acme.ask(model, stream=stream)
+        error = response.json()["error"]
+        assert (response.status_code, error["type"], code or error["code"]) == (status, kind, error["code"]), model
+        assert set(error) == {"message", "type", "param", "code"}
+        assert [word for word in (ORGANIZATION, PROJECT, "sk-upstream", "html") if word in response.text] == [], model
+        record = acme.record(response.headers["x-request-id"])
+        end = (record.state, record.usage_source, record.status, record.cost_nano_usd)
+        assert end == ("void", "none", status, 0), model
 
 
 def test_the_upstreams_retry_after_is_passed_on(acme):

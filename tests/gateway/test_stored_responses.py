@@ -10,6 +10,7 @@ from contextlib import closing
 import httpx
 import pytest
 from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import APIKey, Project
 from billing.models import UsageRecord
@@ -268,3 +269,34 @@ def test_a_key_may_read_and_not_delete_or_delete_and_not_read(gateway, acme):
         for method, rest in ROUTES[::-1]:
             refused = ask(narrow, method, response_id, rest).status_code == 401
             assert refused == (method not in allowed), (scopes, method, rest)
+
+
+def answers(gateway):
+    text = httpx.get(f"{gateway.origin}/metrics", headers={"Authorization": "Bearer metrics"}).text
+    assert "resp_" not in text
+    return {
+        (sample.labels["route"], sample.labels["method"], sample.labels["status"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "tollgate_answers_total"
+    }
+
+
+def test_reads_are_counted_by_route_and_status_and_no_id_or_body_is_logged(gateway, acme, words):
+    before = answers(gateway)
+    response_id = made(acme, text="prompt-canary-8642")
+    ask(acme, "GET", response_id)
+    ask(acme, "GET", response_id, "/input_items")
+    ask(acme, "GET", "resp_1")
+    ask(acme, "PATCH", "resp_1")
+    ask(acme, "GET", at_words(acme, words, 400, {}, [b'{"error":{"message":"body-canary-8642"}}']))
+    httpx.get(f"{acme.url}/made-up-8642")
+    after = answers(gateway)
+    stored = "v1/responses/<str:response_id>"
+    counted = {key: after[key] - before.get(key, 0) for key in after if after[key] != before.get(key, 0)}
+    assert counted == {
+        ("v1/responses", "POST", "200"): 1, (stored, "GET", "200"): 1, (f"{stored}/input_items", "GET", "200"): 1,
+        (stored, "GET", "404"): 1, (stored, "other", "405"): 1, (stored, "GET", "400"): 1, ("", "", "404"): 1,
+    }  # fmt: skip
+    assert response_id not in gateway.log
+    assert "canary-8642" not in gateway.log

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 from gateway.local.simulator import errors
-from gateway.local.simulator.errors import Refused
 
 ENDPOINTS = (
     ("create", "POST", "/v1/responses"),
@@ -25,8 +24,8 @@ class Asked(NamedTuple):
     id: str
 
 
-def asked_for(method: str, path: str) -> Asked:
-    """Refused: 404 for a path that no endpoint has, 405 for one that none has with this method."""
+def asked_for(method: str, path: str) -> Asked | errors.Refusal:
+    """404 for a path that no endpoint has, 405 for one that none has with this method."""
     allowed = []
     for name, its_method, pattern in ENDPOINTS:
         found = _match(pattern, path)
@@ -34,7 +33,7 @@ def asked_for(method: str, path: str) -> Asked:
             return Asked(name, found)
         if found is not None:
             allowed.append(its_method)
-    raise Refused(errors.wrong_method(method, path, allowed) if allowed else errors.invalid_url(method, path))
+    return errors.wrong_method(method, path, allowed) if allowed else errors.invalid_url(method, path)
 
 
 def _match(pattern: str, path: str) -> str | None:

@@ -69,7 +69,8 @@ def is_reference(item: Item) -> bool:
     """An `item_reference`, or an item with an id and nothing in it."""
     if not isinstance(item.get("id"), str):
         return False
-    return item.get("type") == "item_reference" or not any(item[key] for key in item.keys() - NO_CONTENT)
+    content = [value for key, value in item.items() if key not in NO_CONTENT]
+    return item.get("type") == "item_reference" or all(value in (None, [], {}) for value in content)
 
 
 def _id_of(reference: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.local.simulator import changes, refusals, speech
 from gateway.local.simulator.framing import Framing, Joined, RandomPieces, SingleBytes, SplitCharacters
+from gateway.local.simulator.ids import give_ids
 from gateway.local.simulator.sayings import SAYINGS
 from gateway.local.simulator.scenario import Directive, Scenario
 from gateway.local.simulator.steps import CutWay
@@ -200,6 +201,7 @@ DIRECTIVES: dict[str, Directive] = {
     "usage": report,
     "tier": serve_tier,
     "othermodel": serve_other_model,
+    "ids": give_ids,
     "trusting": trust,
     "delay": delay_headers,
     "hold": hold,
