@@ -4,14 +4,15 @@ Where our account is the cause, staff hear of it.
 """
 
 import logging
+from collections.abc import Callable
 
 from gateway.catalog import UpstreamFacts
 from gateway.metrics import ALARMS
 from gateway.redaction import redacted
 from gateway.sealing import CannotUnseal
 from gateway.upstream.credentials import authorization
-from gateway.upstream.failures import QUOTA_CODES
-from gateway.wire.failure_texts import changed_answer, changed_events, may_tell_of_failure
+from gateway.upstream.failures import QUOTA_CODES, Broken
+from gateway.wire.failure_texts import Change, TooMuchText, changed_answer, changed_events, may_tell_of_failure
 
 logger = logging.getLogger(__name__)
 
@@ -25,20 +26,12 @@ class Censor:
         self._upstream = upstream
 
     def events(self, block: bytes) -> bytes:
-        """A block of whole events as the tenant may have it: nearly always the very same bytes."""
-        if not may_tell_of_failure(block):
-            return block
-        block, codes = changed_events(block, self.text)
-        self._alarm(codes)
-        return block
+        """Whole events as the tenant may have them: nearly always the same bytes. Broken where one says too much."""
+        return self._changed(block, changed_events)
 
     def answer(self, body: bytes) -> bytes:
         """The same for a plain answer."""
-        if not may_tell_of_failure(body):
-            return body
-        body, codes = changed_answer(body, self.text)
-        self._alarm(codes)
-        return body
+        return self._changed(body, changed_answer)
 
     def text(self, text: str) -> str:
         """`text` without what it says of our account there."""
@@ -46,6 +39,16 @@ class Censor:
         if len(key) >= SHORTEST_KEY:
             text = text.replace(key, "[redacted]")
         return redacted(text, self._upstream.origin.host)
+
+    def _changed(self, text: bytes, change_in: Callable[[bytes, Change], tuple[bytes, set[str]]]) -> bytes:
+        if not may_tell_of_failure(text):
+            return text
+        try:
+            text, codes = change_in(text, self.text)
+        except TooMuchText as error:
+            raise Broken(str(error)) from error
+        self._alarm(codes)
+        return text
 
     def _alarm(self, codes: set[str]) -> None:
         found = codes & QUOTA_CODES

@@ -22,6 +22,7 @@ from gateway.wire.tap import Tap, is_whole, read_answer
 from gateway.wire.usage import events_with_responses_keys, with_responses_keys
 
 SECONDS_AFTER_THE_ENDING = 5.0
+MOST_COMMENT_BYTES = 64 * 1024  # before the first event; they are kept, and looked through with each more that comes
 SHUTDOWN = "The gateway is being restarted. Please send the request again."
 BROKE = "The upstream ended the stream before it was complete."
 
@@ -140,15 +141,8 @@ class Relay:
     async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
         """Whole events go on to the client, the stream's ending only once its record is settled."""
         block = exchange.censor.events(exchange.restored(block))
-        if not self._tap.events:
-            block = self._before_first_event + block
-            if not has_data(block):  # a comment decides nothing: the answer may still become a plain error
-                if len(block) > self._max_bytes:
-                    raise Broken(f"no event within {self._max_bytes} bytes")
-                self._before_first_event = block
-                return
-            if not is_whole(next(filter(has_data, events_of(block)))):
-                raise Unreadable("the first event is no JSON object")
+        if not self._tap.events and not (block := self._beginning(block)):
+            return
         ending = self._tap.watch(block)
         await self._outcome.opens(self._tap.reading)
         if not self._has_begun and not client.is_gone:
@@ -168,6 +162,18 @@ class Relay:
         await client.send(block)
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
+
+    def _beginning(self, block: bytes) -> bytes:
+        """The first event and all that came with it; empty while there are but comments: an error may be plain yet."""
+        block = self._before_first_event + block
+        if has_data(block):
+            if not is_whole(next(filter(has_data, events_of(block)))):
+                raise Unreadable("the first event is no JSON object")
+            return block
+        if len(block) > MOST_COMMENT_BYTES:
+            raise Broken(f"no event within {MOST_COMMENT_BYTES} bytes")
+        self._before_first_event = block
+        return b""
 
     # Other ways out ----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,13 @@ MARK = b'"error"'
 FAILURE = re.compile(rb'"error"(?!\s*+:\s*+null)')
 LITERAL = re.compile(STRING, re.DOTALL)
 
+MOST_BYTES = 64 * 1024  # of one error: reading it for secrets takes a microsecond a byte
+
 Change = Callable[[str], str]
+
+
+class TooMuchText(Exception):
+    """An error of more words than any upstream means to say."""
 
 
 def may_tell_of_failure(text: bytes) -> bool:
@@ -25,7 +31,10 @@ def may_tell_of_failure(text: bytes) -> bool:
 
 
 def changed_events(block: bytes, change: Change) -> tuple[bytes, set[str]]:
-    """A block of whole events with `change` done to the texts of failures, and the codes and types they name."""
+    """A block of whole events with `change` done to the texts of failures, and the codes and types they name.
+
+    TooMuchText where an error is larger than MOST_BYTES.
+    """
     codes: set[str] = set()
     return b"".join([_changed_event(event, change, codes) for event in events_of(block)]), codes
 
@@ -67,6 +76,8 @@ def _errors_of(message: Object) -> Iterator[tuple[tuple[str, ...], object]]:
 
 def _changed_texts(document: bytes, span: Span, change: Change) -> bytes:
     start, end = span
+    if end - start > MOST_BYTES:
+        raise TooMuchText(f"an error of {end - start} bytes")
     changed = LITERAL.sub(lambda literal: _changed_literal(literal[0], change), document[start:end])
     return replaced(document, span, changed)
 

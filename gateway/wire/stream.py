@@ -39,7 +39,8 @@ class EventSplitter:
             if len(self._pending) > self._max_event_bytes:
                 raise EventTooLarge(f"an event of more than {self._max_event_bytes} bytes")
             return b""
-        whole = bytes(self._pending[: end + 2])
+        with memoryview(self._pending) as pending:  # a slice would be one more copy of what may be megabytes
+            whole = bytes(pending[: end + 2])
         del self._pending[: end + 2]
         return whole
 

@@ -80,7 +80,7 @@ def _events(told, count):
          "content_index": 0, "delta": "word "} for number in range(1, count)
     ]  # fmt: skip
     error = {"type": "server_error", "code": "server_error", "message": told, "param": None}
-    events.append({"type": "error", "sequence_number": len(events), **error, "error": error})
+    events.append({**error, "type": "error", "sequence_number": len(events), "error": error})
     events.append({
         "type": "response.failed", "sequence_number": len(events),
         "response": {**response, "status": "failed", "error": {"code": "server_error", "message": told}},

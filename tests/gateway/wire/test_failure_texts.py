@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.failure_texts import changed_answer, changed_events, may_tell_of_failure
+from gateway.wire.failure_texts import MOST_BYTES, TooMuchText, changed_answer, changed_events, may_tell_of_failure
 from tests.gateway.wire.streams import delta, event, response, simulated
 
 KEY = "sk-abc"
@@ -58,6 +58,16 @@ def test_lines_of_data_stay_as_many():
 def test_an_error_that_is_no_json_is_cleaned_all_the_same():
     changed, codes = changed_events(b'data: {"type":"error","message":"sk-abc","code":\n\n', cut)
     assert (changed, codes) == (b'data: {"type":"error","message":"[cut]","code":\n\n', set())
+
+
+@pytest.mark.parametrize("said", ["x" * MOST_BYTES, ["x"] * MOST_BYTES])
+def test_an_error_without_end_is_not_read(said):
+    with pytest.raises(TooMuchText):
+        changed_events(event({"type": "error", "message": said}), cut)
+    with pytest.raises(TooMuchText):
+        changed_events(response("failed", error={"message": said}), cut)
+    spoken = response("failed", output=said, error=SAID)
+    assert changed_events(spoken, cut)[0] == response("failed", output=said, error=CLEAN)
 
 
 def test_codes_and_types_are_told():
