@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.forms import ProjectForm
 from accounts.key_admin import APIKeyAdmin
 from accounts.models import APIKey, Membership, Organization, Project, User
 
@@ -82,8 +83,12 @@ class ProjectAdmin(admin.ModelAdmin):
     search_fields = ("name", "organization__name", "=id")
     search_help_text = "Name of the project or its organization, or the whole id."
     autocomplete_fields = ("organization",)
+    form = ProjectForm
     readonly_fields = ("id", "created_at")
-    fields = ("organization", "name", "suspended_at", "id", "created_at")
+    fields = (
+        "organization", "name", "suspended_at", "allowed_service_tiers", "allowed_tools", "allows_store", "allows_urls",
+        "id", "created_at",
+    )  # fmt: skip
     actions = (suspend, resume)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from uuid import UUID
 
+from accounts.policy import DEFAULT, Policy
+
 
 class Refusal(StrEnum):
     """Why a key is refused; the words are what refusals are counted by."""
@@ -57,6 +59,7 @@ class KeyFacts:
     allowed_endpoints: tuple[str, ...] = ()
     allowed_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     hard_metrics: frozenset[str] = frozenset()
+    policy: Policy = DEFAULT
 
 
 def check(facts: KeyFacts, *, address: str, scope: Scope | None, now: datetime) -> Refusal | None:

@@ -13,7 +13,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from accounts.authentication import Scope
-from accounts.models import APIKey, User, validate_network
+from accounts.models import APIKey, Project, User, validate_network
+from accounts.policy import SERVICE_TIERS, TOOLS
 
 ENDPOINTS = [
     (Scope.RESPONSES.value, "responses: make responses, count and compact their input, cancel and delete them"),
@@ -30,6 +31,26 @@ class AlreadyIssued(Exception):
             "This form has issued its key already, and the secret cannot be shown again. "
             "Rotate that key if its secret was not kept, or open this page anew for another key."
         )
+
+
+class ProjectForm(forms.ModelForm):
+    """A project, with what its requests may ask for."""
+
+    allowed_service_tiers = forms.MultipleChoiceField(
+        choices=list(SERVICE_TIERS.items()), required=False, widget=forms.CheckboxSelectMultiple,
+        help_text=Project._meta.get_field("allowed_service_tiers").help_text,
+    )  # fmt: skip
+    allowed_tools = forms.MultipleChoiceField(
+        choices=list(TOOLS.items()), required=False, widget=forms.CheckboxSelectMultiple,
+        help_text=Project._meta.get_field("allowed_tools").help_text,
+    )  # fmt: skip
+
+    class Meta:
+        model = Project
+        fields = [
+            "organization", "name", "suspended_at", "allowed_service_tiers", "allowed_tools", "allows_store",
+            "allows_urls",
+        ]  # fmt: skip
 
 
 class KeyForm(forms.ModelForm):

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import keys
 from accounts.peppers import current_pepper
+from accounts.policy import DEFAULT_SERVICE_TIERS, DEFAULT_TOOLS, SERVICE_TIERS, TOOLS
 
 
 def validate_time_zone(name: str) -> None:
@@ -76,13 +77,37 @@ class Membership(models.Model):
         return f"{self.user} as {self.role} of {self.organization}"
 
 
+def default_service_tiers() -> list[str]:
+    return list(DEFAULT_SERVICE_TIERS)
+
+
+def default_tools() -> list[str]:
+    return list(DEFAULT_TOOLS)
+
+
 class Project(models.Model):
-    """What an organization's keys and usage are grouped by."""
+    """What an organization's keys and usage are grouped by, and what their requests may ask for (docs/policy.md)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT, related_name="projects")
     name = models.CharField(max_length=200)
     suspended_at = models.DateTimeField(null=True, blank=True, help_text="While set, every key of it is refused.")
+    allowed_service_tiers = ArrayField(
+        models.CharField(max_length=32, choices=SERVICE_TIERS), default=default_service_tiers, blank=True,
+        help_text="A request that names no tier is always allowed.",
+    )  # fmt: skip
+    allowed_tools = ArrayField(
+        models.CharField(max_length=32, choices=TOOLS), default=default_tools, blank=True,
+        help_text="Tools that run upstream. Functions and what else runs at the client are always allowed.",
+    )  # fmt: skip
+    allows_store = models.BooleanField(
+        "answers may be stored upstream", default=True,
+        help_text="If not, store: true is refused, and a request that says nothing goes upstream with store: false.",
+    )  # fmt: skip
+    allows_urls = models.BooleanField(
+        "images and files by URL", default=True,
+        help_text="The upstream fetches them. Not for an upstream that reaches what tenants must not.",
+    )  # fmt: skip
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

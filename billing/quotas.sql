@@ -1,8 +1,9 @@
 -- Quotas and their windows. A quota points to its current window; the one who finds that it is over opens the next.
 
--- Half of each page is left free, so that a change of what is posted and held stays on its page and touches no index.
+-- Most of each page is left free: a change of what is posted and held stays on its page, touches no index, and the page
+-- is tidied seldom.
 ALTER TABLE billing_quotawindow SET (
-    fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
+    fillfactor = 20, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000,
     autovacuum_vacuum_cost_delay = 0);
 
 -- The calendar day or month in which `moment` lies, in that time zone; a quota for ever has one window from then on.

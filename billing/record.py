@@ -15,6 +15,7 @@ REVIEW_FLAGS = frozenset(
     {
         "process_died", "host_lost", "hold_lost", "unanswered", "refused", "absurd_usage", "above_context_window",
         "cost_zero", "usage_absent", "overage", "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
+        "event_too_large",
     }
 )  # fmt: skip
 

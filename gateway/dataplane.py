@@ -18,9 +18,10 @@ from django.http import HttpResponse, HttpResponseBase
 from django.urls import Resolver404, get_resolver
 
 from gateway.errors import BodyTooLarge, ClientLeft, Stopping, UnknownPath, error_response
+from gateway.metrics import ANSWERS
 from gateway.runtime import Runtime
+from gateway.upstream.client import Headers
 from gateway.upstream.exchange import QUERY
-from gateway.upstream.relay import Headers
 from gateway.wire.request import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 URLCONF = "gateway.v1_urls"
 # A body over the bound is read on and dropped so far, so that the client gets its answer; then the connection goes.
 MOST_DROPPED_BYTES = 512 * 1024 * 1024
+METHODS = {"GET", "POST", "DELETE"}  # that are counted by their name
 
 Scope = dict[str, Any]
 Message = Mapping[str, Any]
@@ -44,6 +46,7 @@ class Client:
         self._request_id = str(request_id).encode()
         self._watcher: asyncio.Task[None] | None = None
         self._act: Callable[[], None] = lambda: None
+        self.route = ("", "")  # and the method, as answers are counted: never what a client may make up
         self.has_started = False
         self.is_gone = False
 
@@ -75,6 +78,7 @@ class Client:
 
     async def start(self, status: int, headers: Headers) -> None:
         self.has_started = True
+        ANSWERS.labels(*self.route, status).inc()
         headers = [*headers, (b"x-request-id", self._request_id), (b"cache-control", b"no-store")]
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -175,6 +179,7 @@ class DataPlane:
         except Resolver404:
             raise UnknownPath(request.method or "", request.path_info) from None
         request.resolver_match = match
+        client.route = (match.route, request.method if request.method in METHODS else "other")
         response = await match.func(request, *match.args, **match.kwargs)
         if isinstance(response, RelayedAnswer):
             await response.run(client)

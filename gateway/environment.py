@@ -59,8 +59,8 @@ class Environment:
     def number(self, name: str, default: int, *, least: int) -> int:
         return int(self._bounded(name, default, least))
 
-    def seconds(self, name: str, default: float) -> float:
-        return self._bounded(name, default, 0.001)
+    def seconds(self, name: str, default: float, *, least: float = 0.001) -> float:
+        return self._bounded(name, default, least)
 
     def names(self, name: str) -> frozenset[str]:
         return frozenset(part.strip() for part in self.text(name, "").split(",") if part.strip())

@@ -14,9 +14,9 @@ from billing.pricing import figure
 from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
-from gateway.ownership.owners import Unavailable as OwnershipUnavailable
+from gateway.ownership.owners import Unavailable
 from gateway.snapshot import SnapshotUnavailable
-from gateway.upstream.failures import Busy, GatewayTimeout, Overloaded, Rejected, TimedOut, UpstreamFailed
+from gateway.upstream.failures import Busy, GatewayTimeout, Gone, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
 from gateway.upstream.unbilled import TooManyAtOnce
 from gateway.wire.encoding import Damaged, Inflated, UnknownEncoding
@@ -50,6 +50,14 @@ class MethodNotAllowed(UnknownPath):
     def __init__(self, method: str, path: str, allowed: str) -> None:
         super().__init__(method, path)
         self.allowed = allowed
+
+
+class ResponseNotFound(Exception):
+    """The caller's project has no response of that id, whoever else may."""
+
+    def __init__(self, response_id: str) -> None:
+        super().__init__(response_id)
+        self.response_id = response_id
 
 
 class WebSocketRefused(Exception):
@@ -165,6 +173,12 @@ def _(error: MethodNotAllowed) -> Envelope:
 
 
 @envelope_of.register
+def _(error: ResponseNotFound) -> Envelope:
+    message = f"Response with id '{error.response_id}' not found."
+    return Envelope(404, INVALID, message, reason="response_not_found")
+
+
+@envelope_of.register
 def _(error: WebSocketRefused) -> Envelope:
     message = "WebSocket mode is not served here. Use POST /v1/responses, streamed or not."
     return Envelope(426, INVALID, message, code="websocket_not_supported", reason="websocket")
@@ -205,8 +219,8 @@ def _(error: Damaged) -> Envelope:
 
 
 @envelope_of.register(SnapshotUnavailable)
+@envelope_of.register(Unavailable)
 @envelope_of.register(BillingUnavailable)
-@envelope_of.register(OwnershipUnavailable)
 def _(error: Exception) -> Envelope:
     message = "The gateway cannot account for your request at the moment. Please retry."
     return Envelope(503, SERVER, message, None, "billing_unavailable", "unavailable", {**DO_RETRY, "retry-after": "5"})
@@ -281,9 +295,17 @@ def _(error: UpstreamFailed) -> Envelope:
 
 @envelope_of.register
 def _(error: Overloaded) -> Envelope:
-    headers = {"retry-after": error.retry_after} if error.retry_after and error.retry_after.isdecimal() else {}
     message = "The upstream is overloaded. Please slow down and retry."
+    headers = dict(error.retry_headers)
     return Envelope(error.status, "service_unavailable_error", message, code="slow_down", headers=headers)
+
+
+@envelope_of.register
+def _(error: Gone) -> Envelope:
+    if error.is_item:
+        return Envelope(error.status, INVALID, f"Item with id '{error.missing}' not found.", "input")
+    message = f"Previous response with id '{error.missing}' not found."
+    return Envelope(error.status, INVALID, message, "previous_response_id", "previous_response_not_found")
 
 
 @envelope_of.register

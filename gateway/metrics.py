@@ -6,6 +6,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, g
 from prometheus_client.multiprocess import MultiProcessCollector
 
 REFUSED = Counter("tollgate_refused_requests", "Requests refused before they were admitted, by reason.", ["reason"])
+ANSWERS = Counter("tollgate_answers", "Answers on /v1, by route, method and status.", ["route", "method", "status"])
 ALARMS = Counter("tollgate_alarms", "Ended requests that somebody should look at, by their flag.", ["reason"])
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

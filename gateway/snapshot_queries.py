@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from accounts.authentication import KeyFacts
+from accounts.policy import Policy
 from billing.estimation import Ratio
 from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, TokenPrice
@@ -22,7 +23,8 @@ SELECT revision.value, k.id, k.name, k.hint, p.id, p.name, o.id, o.name, k.expir
     least(o.suspended_at, p.suspended_at), k.allowed_models, k.allowed_endpoints, k.allowed_networks,
     ARRAY(SELECT DISTINCT q.metric FROM billing_quota q
         WHERE q.scope_id = ANY (ARRAY[o.id, p.id, k.id]) AND q.retired_at IS NULL
-            AND q.held_as IN ('hard cost', 'hard tokens'))
+            AND q.held_as IN ('hard cost', 'hard tokens')),
+    p.allowed_service_tiers, p.allowed_tools, p.allows_store, p.allows_urls
 FROM accounts_revision revision
 LEFT JOIN accounts_apikey k ON k.digest = ANY (%s)
 LEFT JOIN accounts_project p ON p.id = k.project_id
@@ -62,6 +64,7 @@ def key_facts_of(row: tuple[Any, ...]) -> KeyFacts:
         allowed_endpoints=tuple(row[11]),
         allowed_networks=tuple(ip_network(network) for network in row[12]),
         hard_metrics=frozenset(row[13]),
+        policy=Policy(frozenset(row[14]), frozenset(row[15]), *row[16:18]),
     )
 
 

@@ -3,6 +3,7 @@
 import signal
 from pathlib import Path
 
+import httpx
 from django.conf import settings
 
 from gateway.local.instance import Instance
@@ -66,6 +67,12 @@ class GatewayProcess:
     @property
     def log(self):
         return self._service.log.read_text()
+
+    def metric(self, name, **labels):
+        """A figure of /metrics, 0 while nothing was counted."""
+        text = httpx.get(f"{self.origin}/metrics", headers={"Authorization": "Bearer metrics"}).text
+        wanted = name + "{" + ",".join(f'{label}="{value}"' for label, value in labels.items()) + "}"
+        return next((float(line.split()[-1]) for line in text.split("\n") if line.startswith(wanted)), 0.0)
 
     def terminate(self):
         """SIGTERM, as a deploy sends it; returns at once."""

@@ -9,6 +9,7 @@ import httpx
 from django.db import connection
 
 from accounts.models import APIKey, Organization, Project
+from accounts.policy import SERVICE_TIERS, TOOLS
 from billing.models import Price, UsageRecord, token_price_columns
 from billing.pricing import TokenPrice, cost, price_lines
 from billing.tokens import TokenUsage
@@ -54,7 +55,10 @@ class Tenant:
     @classmethod
     def make(cls, name, url, **key_fields):
         organization = Organization.objects.create(name=f"{name}-{uuid.uuid4().hex[:12]}")
-        project = Project.objects.create(organization=organization, name="website")
+        project = Project.objects.create(
+            organization=organization, name="website", allowed_service_tiers=list(SERVICE_TIERS),
+            allowed_tools=list(TOOLS),
+        )  # fmt: skip
         key, secret = APIKey.objects.issue(project=project, name="bot", **key_fields)
         return cls(organization, project, key, secret, url)
 

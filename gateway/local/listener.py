@@ -14,9 +14,13 @@ def listen(host: str, port: int) -> socket.socket:
     """Port 0 takes a free one. Raises StartError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise StartError(f"Cannot listen on {host} port {port} ({error.strerror}): choose another --port.") from error
+    # What is accepted inherits it (Linux). A server that is handed the descriptor takes it for a Unix socket's and sets
+    # nothing: each answer of two writes would then wait 40 ms for the client's delayed acknowledgement.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def answers(listener: socket.socket, path: str, host: str = "localhost") -> bool:

@@ -48,7 +48,11 @@ class Connection(asyncio.Protocol):
         self._reset()
         self._transport.write(request)
         while not self._headers_complete:
-            await self._wait(seconds)
+            try:
+                await self._wait(seconds)
+            except httpx.HTTPError:
+                if not self._headers_complete:  # else what came in one piece with the break is read before it
+                    raise
 
     async def read(self, seconds: float) -> bytes:
         """What has come of the body since the last call, at least one byte; empty at its end."""

@@ -10,11 +10,16 @@ import httpx
 
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.sealing import CannotUnseal
+from gateway.upstream.censor import Censor, alarm_staff
 from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
     Broken,
     Busy,
+    Failing,
+    Gone,
     Misconfigured,
+    NotFound,
+    Rejected,
     TimedOut,
     Unreachable,
     Unreadable,
@@ -38,6 +43,7 @@ class Call:
     """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
 
     `cache_key` is what to restore in the answer, where it was set in the body.
+    `is_model_ours`: the catalog names the model in full, so that an upstream without it is set up wrongly.
     """
 
     path: str
@@ -48,17 +54,19 @@ class Call:
     query: bytes = b""
     method: str = "POST"
     cache_key: CacheKey | None = None
+    is_model_ours: bool = False
 
 
 class Exchange:
     """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
 
-    def __init__(self, response: httpx.Response, cache_key: CacheKey | None = None) -> None:
+    def __init__(self, response: httpx.Response, upstream: UpstreamFacts, cache_key: CacheKey | None = None) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._response = response
         self._pieces = aiter(response.stream)
         self._cache_key = cache_key
         self.headers = response.headers
+        self.censor = Censor(upstream)
         self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def chunk(self) -> bytes:
@@ -94,11 +102,11 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
     except httpx.HTTPError as error:
         logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
         raise _translated(error) from error
-    exchange = Exchange(response, call.cache_key)
-    if response.status_code == 200 and response.headers.get("content-encoding", "identity").lower() == "identity":
+    exchange = Exchange(response, route.upstream, call.cache_key)
+    if response.status_code == 200 and not _is_encoded(response.headers):
         return exchange
     try:
-        raise await _failure(route.upstream, response.status_code, exchange)
+        raise _of_the_request(await _failure(route.upstream, response.status_code, exchange), call)
     finally:
         await exchange.close()
 
@@ -111,12 +119,28 @@ async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> 
         body = b""
     if status == 200:
         return Unreadable("an encoded answer, though identity was asked for")
-    failure = failure_of(status, exchange.headers, body, host=upstream.origin.host)
+    failure = failure_of(status, exchange.headers, body, exchange.censor.text)
     if isinstance(failure, Misconfigured):
-        logger.error("upstream %s refuses our account (%s): check its key and credit", upstream.name, failure)
+        alarm_staff(upstream, str(failure))
     else:
         logger.warning("upstream %s answered with status %d", upstream.name, status)
     return failure
+
+
+def _of_the_request(failure: UpstreamFailed, call: Call) -> UpstreamFailed:
+    """What a 404 means for this request: a model that we name ourselves is no mistake of the tenant's."""
+    if isinstance(failure, NotFound) and failure.missing and failure.missing.encode() in call.body:
+        return Gone(failure.missing, is_item=failure.is_item)
+    if isinstance(failure, Rejected) and failure.is_not_found and call.is_model_ours:
+        return Failing("it does not know a model that it is to serve")
+    return failure
+
+
+def _is_encoded(headers: httpx.Headers) -> bool:
+    """Compressed, in whichever layer: the meter could not read it, and nothing here unpacks what an upstream packed."""
+    content: str = headers.get("content-encoding", "identity")
+    transfer: str = headers.get("transfer-encoding", "chunked")
+    return (content.lower(), transfer.lower()) != ("identity", "chunked")
 
 
 def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:

@@ -3,13 +3,15 @@
 `dispatched` tells the meter whether the request may have reached the upstream.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 
-from gateway.redaction import redacted
 from gateway.wire.objects import Object, object_in
 
 RELAYED = {400, 404, 409, 413, 422}
 OUR_FAULT = {401, 402, 403}
+MISSING = re.compile(r"(?i)\b(response|item) with id '([A-Za-z0-9_-]{1,512})' not found")
+RETRY = ("retry-after", "retry-after-ms")
 QUOTA_CODES = {
     "insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached", "organization_spend_limit_exceeded",
     "project_spend_limit_exceeded", "organization_usage_limit_exceeded",
@@ -50,14 +52,19 @@ class Broken(UpstreamFailed):
     """The connection broke, or what came is no answer."""
 
 
+class TooLarge(Broken):
+    """One event of a stream is larger than we keep. What it holds was made, and is paid for upstream."""
+
+
 class Repeated(UpstreamFailed):
     """The answer has the id of another project's: it is withheld, and paid for all the same."""
 
 
 class Answered(UpstreamFailed):
-    """The upstream answered with a failure."""
+    """The upstream answered with a failure. `is_not_found`: what was asked for is not there."""
 
     answered = True
+    is_not_found = False
 
 
 class Failing(Answered):
@@ -65,7 +72,20 @@ class Failing(Answered):
 
 
 class NotFound(Answered):
-    """404, and not for the model: a path or a stored object that the upstream does not know."""
+    """404, and not for the model: a path or a stored object that the upstream does not know. `missing` is its id."""
+
+    is_not_found = True
+
+    def __init__(self, missing: str = "", *, is_item: bool = False) -> None:
+        super().__init__("status 404")
+        self.missing = missing
+        self.is_item = is_item
+
+
+class Gone(NotFound):
+    """What the request names is the tenant's, and not there any more upstream."""
+
+    status = 400
 
 
 class Unreadable(UpstreamFailed):
@@ -83,9 +103,10 @@ class Overloaded(Answered):
 
     status = 503
 
-    def __init__(self, retry_after: str | None) -> None:
+    def __init__(self, retry_headers: Mapping[str, str]) -> None:
+        """`retry_headers`: when to come again, in whole seconds and milliseconds, as far as it says so."""
         super().__init__("overloaded")
-        self.retry_after = retry_after
+        self.retry_headers = retry_headers
 
 
 class Misconfigured(Answered):
@@ -98,28 +119,34 @@ class Rejected(Answered):
     def __init__(self, status: int, message: str, param: str | None, code: str | None) -> None:
         super().__init__(message)
         self.status = status
+        self.is_not_found = status == 404
         self.message = message
         self.param = param
         self.code = code
 
 
-def failure_of(status: int, headers: Mapping[str, str], body: bytes, *, host: str) -> Answered:
-    """What an answer that is no 200 means. `host` is cut out of texts that the tenant will read, keys and ids too."""
+def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Callable[[str], str]) -> Answered:
+    """What an answer that is no 200 means. `cleaned` takes out of a text what the tenant must not read."""
     error = _error_of(body)
     code = _text(error.get("code"))
     if status in OUR_FAULT or code in QUOTA_CODES or _text(error.get("type")) in QUOTA_CODES:
         return Misconfigured(f"status {status}, code {code}")
     if status == 429:
-        return Overloaded(headers.get("retry-after"))
+        return Overloaded({name: value for name in RETRY if (value := headers.get(name, "")).isdecimal()})
     if status in {408, 504}:
         return GatewayTimeout(f"status {status}")
     if status == 404 and code != "model_not_found":
-        return NotFound("status 404")
+        return _not_found(_text(error.get("message")) or "")
     message = _text(error.get("message"))
     if status in RELAYED and message:
         param = _text(error.get("param"))
-        return Rejected(status, redacted(message, host), param and redacted(param, host), code and redacted(code, host))
+        return Rejected(status, cleaned(message), param and cleaned(param), code and cleaned(code))
     return Failing(f"status {status}")
+
+
+def _not_found(message: str) -> NotFound:
+    found = MISSING.search(message)
+    return NotFound(found[2], is_item=found[1].lower() == "item") if found else NotFound()
 
 
 def _error_of(body: bytes) -> Object:

@@ -6,16 +6,18 @@ cut. Cut reads raise TimeoutError here, upstream faults UpstreamFailed, a stoppi
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from billing import faults
+from gateway.upstream.client import Client, Headers
 from gateway.upstream.exchange import Exchange
-from gateway.upstream.failures import Broken, Repeated, Unreadable, UpstreamFailed
+from gateway.upstream.failures import Broken, Repeated, TooLarge, Unreadable, UpstreamFailed
+from gateway.upstream.keepalive import KeptAlive
 from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
-from gateway.wire.stream import EventSplitter, EventTooLarge, has_data
+from gateway.wire.stream import EventSplitter, EventTooLarge, events_of, has_data
 from gateway.wire.tap import Tap, is_whole, read_answer
 from gateway.wire.usage import events_with_responses_keys, with_responses_keys
 
@@ -24,20 +26,8 @@ SHUTDOWN = "The gateway is being restarted. Please send the request again."
 BROKE = "The upstream ended the stream before it was complete."
 
 PASSED_ON = ("openai-processing-ms", "openai-version")  # of the upstream's headers, to the client
+PLAIN = re.compile(r"[0-9.-]{1,20}")  # milliseconds and dates: nothing that could name our account
 STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
-
-Headers = list[tuple[bytes, bytes]]
-
-
-class Client(Protocol):
-    """The client, as the relay sees it. Nothing sent to a client that is gone goes anywhere or fails."""
-
-    @property
-    def is_gone(self) -> bool: ...
-    def when_gone(self, act: Callable[[], None]) -> None: ...
-    async def start(self, status: int, headers: Headers) -> None: ...
-    async def send(self, data: bytes) -> None: ...
-    async def end(self, data: bytes = b"") -> None: ...
 
 
 @dataclass(slots=True)
@@ -53,11 +43,12 @@ class Drains:
 class Relay:
     """One request: goes upstream, and its answer to the client."""
 
-    def __init__(self, outcome: Ending, drains: Drains, max_bytes: int) -> None:
-        """`max_bytes` bounds a plain answer and each event of a stream."""
+    def __init__(self, outcome: Ending, drains: Drains, max_bytes: int, keepalive_seconds: float = 0.0) -> None:
+        """`max_bytes` bounds a plain answer and each event of a stream; `keepalive_seconds` a stream's silence."""
         self._outcome = outcome
         self._drains = drains
         self._max_bytes = max_bytes
+        self._keepalive_seconds = keepalive_seconds
         self._exchange: Exchange | None = None
         self._splitter = EventSplitter(max_bytes)
         self._tap = Tap()
@@ -70,6 +61,7 @@ class Relay:
 
     async def run(self, begin: Callable[[], Awaitable[Exchange]], client: Client) -> None:
         """All of it, to the last byte. Raises UpstreamFailed only while nothing has been sent to the client."""
+        client = kept_alive = KeptAlive(client, self._keepalive_seconds)
         try:
             async with self._deadline:
                 client.when_gone(self._drain)
@@ -87,6 +79,7 @@ class Relay:
             await self._stop(client)
             raise
         finally:
+            kept_alive.release()
             self._abandon()
             if self._is_draining:
                 self._drains.running -= 1
@@ -102,7 +95,7 @@ class Relay:
             await self._pass_body(exchange, client)
 
     async def _pass_body(self, exchange: Exchange, client: Client) -> None:
-        body = exchange.restored(await exchange.read(self._max_bytes))
+        body = exchange.restored(exchange.censor.answer(await exchange.read(self._max_bytes)))
         reading = read_answer(body)
         if reading is None:
             raise Unreadable("the answer is no JSON object")
@@ -136,14 +129,14 @@ class Relay:
                     if block := self._splitter.feed(chunk):
                         return block
         except EventTooLarge as error:
-            raise Broken(str(error)) from error
+            raise TooLarge(str(error)) from error
         except TimeoutError:
             return None
         return None
 
     async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
         """Whole events go on to the client, the stream's ending only once its record is settled."""
-        block = exchange.restored(block)
+        block = exchange.restored(exchange.censor.events(block))
         if not self._tap.events:
             block = self._before_first_event + block
             if not has_data(block):  # a comment decides nothing: the answer may still become a plain error
@@ -151,6 +144,8 @@ class Relay:
                     raise Broken(f"no event within {self._max_bytes} bytes")
                 self._before_first_event = block
                 return
+            if not is_whole(next(filter(has_data, events_of(block)))):
+                raise Unreadable("the first event is no JSON object")
         ending = self._tap.watch(block)
         await self._outcome.opens(self._tap.reading)
         if not self._has_begun and not client.is_gone:
@@ -195,7 +190,10 @@ class Relay:
             self._outcome.status = None if client.is_gone else failure.status
             await self._outcome.failed(failure)
             raise failure
-        await self._outcome.ended(tap.reading, drained=client.is_gone, without_usage="upstream_broke")
+        if isinstance(failure, TooLarge) and tap.reading.ending is None:
+            await self._outcome.cut(tap.reading, flag="event_too_large")  # whatever it was, it was made and is billed
+        else:
+            await self._outcome.ended(tap.reading, drained=client.is_gone, without_usage="upstream_broke")
         if tap.reading.ending is None:
             await client.send(ending_of_ours(tap, code="upstream_error", message=BROKE))
         await client.end()
@@ -223,4 +221,5 @@ class Relay:
 
 
 def _passed_on(exchange: Exchange) -> Headers:
-    return [(name.encode(), exchange.headers[name].encode()) for name in PASSED_ON if name in exchange.headers]
+    values = ((name, exchange.headers.get(name, "")) for name in PASSED_ON)
+    return [(name.encode(), value.encode()) for name, value in values if PLAIN.fullmatch(value)]

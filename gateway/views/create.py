@@ -1,18 +1,18 @@
 """What makes a response: the story of one request, top to bottom."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from django.conf import settings
 
 from accounts.authentication import KeyFacts, Scope
-from gateway.admission import COMPACT, CREATE, Asked, Caller, Candidate, admit
+from gateway.admission import COMPACT, CREATE, Caller, Candidate, Wanted, admit
 from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.claim import Claim, owner_of
 from gateway.ownership.naming import Named, named_in, refuse_unsupported
-from gateway.runtime import Runtime
+from gateway.permission import betas, permit
 from gateway.upstream.cache_keys import with_own_cache_key
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
@@ -22,6 +22,21 @@ from gateway.views.entry import allows
 from gateway.views.unbilled import unbilled
 from gateway.wire.document import object_of
 from gateway.wire.request import CreateRequest, create_of, with_fields, with_model
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a tenant asks for, as it may go upstream. `is_stored`: the upstream will keep the answer."""
+
+    fields: CreateRequest
+    body: bytes
+    betas: str
+    named: Named
+    is_stored: bool
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.fields, len(self.body), self.named.upstream_id, self.named.previous_tokens)
 
 
 @allows(Scope.RESPONSES)
@@ -40,41 +55,46 @@ async def compact_response(request: Request, key: KeyFacts) -> RelayedAnswer:
 async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
     """POST /v1/responses/input_tokens: free, and few at once for an organization."""
     runtime = request.runtime
-    body = await json_body(request)
-    asked, named = await _asked(body, key, runtime)
+    asked = await _asked(request, key, "input_tokens")
     catalog = await runtime.snapshots.catalog_for(key.organization_id)
-    model = catalog.model_for(str(asked.call.model), endpoint=CREATE, allowed=key.allowed_models)
-    route = first_usable(model, asked.upstream_id)
-    named.check(route.upstream, settings.HARMLESS_IDS)
-    call = _upstream_call(request, "/responses/input_tokens", asked.call, body, route)
+    model = catalog.model_for(str(asked.fields.model), endpoint=CREATE, allowed=key.allowed_models)
+    route = first_usable(model, asked.named.upstream_id)
+    asked.named.check(route.upstream, settings.HARMLESS_IDS)
+    call = _upstream_call(request, "/responses/input_tokens", asked, route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
     return unbilled(runtime.count_rooms, key, partial(start, runtime.transport, route, call))
 
 
 async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> RelayedAnswer:
     runtime = request.runtime
-    body = await json_body(request)
-    asked, named = await _asked(body, key, runtime)
+    asked = await _asked(request, key, endpoint)
     catalog = await runtime.snapshots.catalog_for(key.organization_id)
-    candidate = Candidate(_caller(request, key, endpoint), asked, catalog, runtime.allowances)
-    named.check(candidate.route.upstream, settings.HARMLESS_IDS)
-    call = _upstream_call(request, path, asked.call, body, candidate.route)
-    call = with_own_cache_key(call, asked.call, candidate.route.upstream, key.organization_id)
+    candidate = Candidate(_caller(request, key, endpoint), asked.wanted, catalog, runtime.allowances)
+    asked.named.check(candidate.route.upstream, settings.HARMLESS_IDS)
+    call = _upstream_call(request, path, asked, candidate.route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
+    call = with_own_cache_key(call, asked.fields, candidate.route.upstream, key.organization_id)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
-    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.call.store is not False)
+    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored)
     outcome = Outcome(offer.admitted, runtime.meter, request.arrived, claim)
-    relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES)
+    relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
-async def _asked(body: bytes, key: KeyFacts, runtime: Runtime) -> tuple[Asked, Named]:
-    """What is asked for, and what it names."""
-    fields = object_of(body)
-    call = create_of(fields)
-    refuse_unsupported(call)
-    named = await named_in(fields, key, runtime.ownership)
-    return Asked(call, len(body), named.upstream_id, named.previous_tokens), named
+async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
+    """With nothing in it that is not allowed: InvalidRequest names what is. What it names is still to be checked."""
+    body = await json_body(request)
+    document = object_of(body)
+    fields = create_of(document)
+    refuse_unsupported(fields)
+    set_by_policy = permit(fields, key)
+    if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
+        body = with_fields(body, set_by_policy)
+    named = await named_in(document, key, request.runtime.ownership)
+    is_stored = endpoint == CREATE and set_by_policy.get("store", fields.store) is not False
+    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key), named, is_stored)
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
@@ -89,12 +109,12 @@ def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
     )
 
 
-def _upstream_call(request: Request, path: str, call: CreateRequest, body: bytes, route: RouteFacts) -> Call:
+def _upstream_call(request: Request, path: str, asked: Asked, route: RouteFacts) -> Call:
     return Call(
         path=path,
-        body=with_model(body, route.upstream_model) if route.upstream_model else body,
+        body=with_model(asked.body, route.upstream_model) if route.upstream_model else asked.body,
         request_id=request.request_id,
-        stream=bool(call.stream),
-        beta=request.headers.get("openai-beta", "").encode(),
+        stream=bool(asked.fields.stream),
+        beta=asked.betas.encode(),
         query=request.query,
     )

@@ -10,13 +10,17 @@ from gateway.upstream.exchange import Exchange
 from gateway.upstream.relay import Drains, Relay
 from gateway.upstream.unbilled import Rooms, Unbilled
 
+NOBODY_READS_ON = Drains(seconds=0, output_tokens=0, most=0)
 
-def unbilled(rooms: Rooms, key: KeyFacts, begin: Callable[[], Awaitable[Exchange]]) -> RelayedAnswer:
-    """What `begin` begins, relayed while the client is there. It ends with TooManyAtOnce where there is no room."""
+
+def unbilled(
+    rooms: Rooms, key: KeyFacts, begin: Callable[[], Awaitable[Exchange]], drains: Drains = NOBODY_READS_ON
+) -> RelayedAnswer:
+    """What `begin` begins, relayed; `drains` says what becomes of it when the client leaves. TooManyAtOnce."""
 
     async def run(client: Client) -> None:
         with rooms.taken(key.organization_id):
-            nobody_reads_on = Drains(seconds=0, output_tokens=0, most=0)
-            await Relay(Unbilled(), nobody_reads_on, settings.MAX_EVENT_BYTES).run(begin, client)
+            relay = Relay(Unbilled(), drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
+            await relay.run(begin, client)
 
     return RelayedAnswer(run)

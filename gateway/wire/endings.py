@@ -7,6 +7,11 @@ import msgspec
 from gateway.wire.stream import BORDER
 from gateway.wire.tap import Tap
 
+BARE = {  # what the SDKs require of a response object, where the upstream has shown none
+    "object": "response", "created_at": 0, "incomplete_details": None, "instructions": None, "metadata": {},
+    "parallel_tool_calls": True, "temperature": None, "tool_choice": "auto", "tools": [], "top_p": None,
+}  # fmt: skip
+
 
 def ending_of_ours(tap: Tap, *, code: str, message: str) -> bytes:
     """What completes the stream that `tap` has watched so far.
@@ -27,7 +32,7 @@ def ending_of_ours(tap: Tap, *, code: str, message: str) -> bytes:
 
 def _failed(tap: Tap, sequence_number: int, code: str, message: str) -> bytes:
     response = {
-        **(tap.response or {"id": "", "object": "response", "created_at": 0, "model": ""}),
+        **(tap.response or {"id": tap.reading.response_id, "model": tap.reading.model, **BARE}),
         "status": "failed",
         "error": {"code": code, "message": message},
         "output": [],

@@ -1,4 +1,4 @@
-"""A request that is refused as it stands."""
+"""What is wrong with a request, in words for whoever sent it. Pure."""
 
 
 class InvalidRequest(Exception):

@@ -34,6 +34,7 @@ class CreateRequest(msgspec.Struct):
     context_management: Any = None
     personality: Any = None
     prompt_cache_key: Any = None
+    multi_agent: Any = None
 
 
 def parse_create(body: bytes) -> CreateRequest:

@@ -158,9 +158,10 @@ class Listener:
 class Stage:
     """One request over and over: `play` holds it, sends it upstream and passes the answer on."""
 
-    def __init__(self, meter, books, upstream, *, drains=None):
+    def __init__(self, meter, books, upstream, *, drains=None, keepalive_seconds=0.0):
         self.meter, self.books, self.upstream = meter, books, upstream
         self.drains = drains or Drains(seconds=5, output_tokens=2000, most=64)
+        self._keepalive_seconds = keepalive_seconds
         self._transport = UpstreamTransport(connect_seconds=5, read_seconds=5, most_connections=100)
         origin = origin_of(upstream.url, allow_private=True)
         facts = UpstreamFacts(self.books.hold().upstream_id, "scripted", upstream.url, origin, None)
@@ -171,7 +172,7 @@ class Stage:
         await self.meter.hold(hold)
         outcome = Outcome(Admitted(hold, PRICE, context_window=WINDOW), self.meter, time.monotonic())
         call = Call(path="/responses", body=b"{}", request_id=hold.id, stream=True)
-        relay = Relay(outcome, self.drains, MAX_BYTES)
+        relay = Relay(outcome, self.drains, MAX_BYTES, self._keepalive_seconds)
         await relay.run(lambda: start(self._transport, self._route, call), client)
 
     async def close(self):

@@ -31,18 +31,49 @@ def last_record(tenant):
     return until(lambda: UsageRecord.objects.filter(organization=tenant.organization).last())
 
 
-# Model, and the status, type and code that the tenant gets.
+# The upstream's answer before the first event: model, and the status, type and code that the tenant gets.
 REFUSING = [
-    ("sim-status-400", 400, "invalid_request_error", None),
-    ("sim-status-500", 502, "server_error", "upstream_error"),
-    ("sim-status-503", 502, "server_error", "upstream_error"),
-    ("sim-status-504", 504, "server_error", "timeout"),
-    ("sim-html", 502, "server_error", "upstream_error"),
-    ("sim-unauthorized", 502, "server_error", "upstream_error"),
-    ("sim-forbidden", 502, "server_error", "upstream_error"),
-    ("sim-quota", 502, "server_error", "upstream_error"),
+    *((f"sim-status-{status}", status, "invalid_request_error", None) for status in (400, 409, 413, 422)),
+    ("sim-nonesuch", 404, "invalid_request_error", "model_not_found"),
+    *((f"sim-status-{status}", 502, "server_error", "upstream_error") for status in (404, 405, 410, 415, 418, 451)),
+    *((f"sim-status-{status}", 502, "server_error", "upstream_error") for status in (401, 402, 403)),
+    *((f"sim-{way}", 502, "server_error", "upstream_error") for way in ("unauthorized", "forbidden", "quota")),
     ("sim-ratelimited-7", 503, "service_unavailable_error", "slow_down"),
-]
+    ("sim-status-429", 503, "service_unavailable_error", "slow_down"),
+    *((f"sim-status-{status}", 504, "server_error", "timeout") for status in (408, 504)),
+    *((f"sim-status-{status}", 502, "server_error", "upstream_error") for status in (500, 501, 502, 503, 507)),
+    *((f"sim-html-{status}", 502, "server_error", "upstream_error") for status in (400, 404, 502)),
+    ("sim-html-503.gzip", 502, "server_error", "upstream_error"), ("sim-gone", 502, "server_error", "upstream_error"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["See rs_0123456789abcdef", "Hello"])
+def test_what_is_named_and_gone_upstream_is_a_400(acme, text):
+    """What the upstream calls not found is the tenant's to know where the tenant named it."""
+    response = acme.ask("sim-gone", text)
+    if text == "Hello":
+        assert response.status_code == 502
+        return
+    assert (response.status_code, response.json()["error"]) == (400, {
+        "message": "Item with id 'rs_0123456789abcdef' not found.", "type": "invalid_request_error", "param": "input",
+        "code": None,
+    })  # fmt: skip
+    record = acme.record(response.headers["x-request-id"])
+    assert (record.state, record.status) == ("void", 400)
+
+
+def test_a_model_that_the_catalog_names_and_the_upstream_lacks_is_our_fault(gateway, acme):
+    add_model("sim-missing", Upstream.objects.get(name="simulator"))
+    response = until(lambda: (found := acme.ask("sim-missing")).status_code != 404 and found)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
+
+
+@pytest.mark.parametrize("model", ["sim-garbage-200", "sim-html-200"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_none_is_a_502(acme, model, stream):
+    response = acme.ask(model, stream=stream)
+    assert (response.status_code, response.json()["error"]["code"]) == (502, "upstream_error")
+    assert acme.record(response.headers["x-request-id"]).flags == ["unanswered"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -55,20 +86,17 @@ def test_an_answer_that_cannot_be_read_costs_nothing_and_is_flagged(acme, stream
     assert record.flags == ["unanswered"]
 
 
-@pytest.mark.parametrize("refusing", REFUSING, ids=lambda refusing: refusing[0])
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_upstream_that_refuses_leaves_a_void_record(acme, refusing, stream):
-    model, status, kind, code = refusing
-    response = acme.ask(model, stream=stream)
-    assert response.status_code == status
-    error = response.json()["error"]
-    assert (error["type"], set(error)) == (kind, {"message", "type", "param", "code"})
-    if code:
-        assert error["code"] == code
-    for secret in (ORGANIZATION, PROJECT, "sk-upstream", "html"):
-        assert secret not in response.text
-    record = acme.record(response.headers["x-request-id"])
-    assert (record.state, record.usage_source, record.status, record.cost_nano_usd) == ("void", "none", status, 0)
+def test_an_upstream_that_refuses_leaves_a_void_record(acme, stream):
+    for model, status, kind, code in REFUSING:
+        response = acme.ask(model, stream=stream)
+        error = response.json()["error"]
+        assert (response.status_code, error["type"], code or error["code"]) == (status, kind, error["code"]), model
+        assert set(error) == {"message", "type", "param", "code"}
+        assert [word for word in (ORGANIZATION, PROJECT, "sk-upstream", "html") if word in response.text] == [], model
+        record = acme.record(response.headers["x-request-id"])
+        end = (record.state, record.usage_source, record.status, record.cost_nano_usd)
+        assert end == ("void", "none", status, 0), model
 
 
 def test_the_upstreams_retry_after_is_passed_on(acme):

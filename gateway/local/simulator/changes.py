@@ -100,7 +100,7 @@ def flat_error(code: str, message: str) -> Event:
     return {"type": "error", "sequence_number": 0, "code": code, "message": message, "param": None}
 
 
-def leak_message(key: str | None) -> str:
+def leak_message(key: str) -> str:
     return f"{quota_message(key)} See http://127.0.0.1/v1/organizations/{ORGANIZATION}?key={key} or ask 助手."
 
 

@@ -7,6 +7,7 @@ from gateway.local.simulator import errors
 ENDPOINTS = (
     ("create", "POST", "/v1/responses"),
     ("input_tokens", "POST", "/v1/responses/input_tokens"),
+    ("compact", "POST", "/v1/responses/compact"),
     ("retrieve", "GET", "/v1/responses/{id}"),
     ("delete", "DELETE", "/v1/responses/{id}"),
     ("cancel", "POST", "/v1/responses/{id}/cancel"),

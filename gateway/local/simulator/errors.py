@@ -18,6 +18,14 @@ class Refusal(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+class Refused(Exception):
+    """Ends the handling of a request with this answer."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+
+
 def envelope(message: str, kind: str, code: str | None, param: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
@@ -103,8 +111,24 @@ def not_cancellable() -> Refusal:
     return refusal(400, "Cannot cancel a synchronous response.")
 
 
-def unknown_item(item_id: str, param: str = "input") -> Refusal:
-    return refusal(404, f"Item with id '{item_id}' not found.", None, param)
+def unknown_item(item_id: str, *, param: str = "input", is_stored: bool = True) -> Refusal:
+    hint = (
+        " Items are not persisted when `store` is set to false. Try again with `store` set to true, or remove this "
+        "item from your input."
+    )
+    return refusal(404, f"Item with id '{item_id}' not found.{'' if is_stored else hint}", None, param)
+
+
+def unverified_content(sealed: str) -> Refusal:
+    message = (
+        f"The encrypted content {sealed[:4]}...{sealed[-4:]} could not be verified. Reason: Encrypted content could "
+        "not be decrypted or parsed."
+    )
+    return refusal(400, message, "invalid_encrypted_content")
+
+
+def unknown_conversation(conversation_id: str) -> Refusal:
+    return refusal(404, f"Conversation with id '{conversation_id}' not found.")
 
 
 def unknown_previous_response(response_id: str) -> Refusal:
@@ -112,7 +136,7 @@ def unknown_previous_response(response_id: str) -> Refusal:
     return refusal(400, message, "previous_response_not_found", "previous_response_id")
 
 
-def quota_message(key: str | None) -> str:
+def quota_message(key: str) -> str:
     """As real account errors do, it names what no tenant may read: the organization, the project and the key."""
     return (
         f"You exceeded your current quota, please check your plan and billing details. Organization {ORGANIZATION}, "

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gateway.local.simulator.connection import Connection
+from gateway.local.simulator.endpoints import asked_for
 from gateway.local.simulator.errors import Refusal
 from gateway.local.simulator.identity import answer_headers
 from gateway.local.simulator.request import Request
@@ -34,13 +35,16 @@ def _says_something(chunk: Event) -> bool:
 class Exchange:
     """`ending` is how it went: completed, incomplete, failed, refused, unfinished, cut, client_gone or stopped.
 
-    `when_ended` is told the response object of each terminal event.
+    `is_billable` is true once a model was put to work for it. `when_ended` is told the response object of each
+    terminal event.
     """
 
     def __init__(self, connection: Connection, request: Request, number: int) -> None:
         self.connection = connection
         self.request = request
+        self.asked = asked_for(request.method, request.path)
         self.number = number
+        self.is_billable = False
         self.status: int | None = None
         self.response_id: str | None = None
         self.events = 0
@@ -56,9 +60,18 @@ class Exchange:
         self._chunked = False
 
     @property
+    def endpoint(self) -> str | None:
+        return None if isinstance(self.asked, Refusal) else self.asked.endpoint
+
+    @property
     def account(self) -> str:
         """Whose things are asked for: an API key is an account."""
         return self.request.bearer or ""
+
+    @property
+    def logged_account(self) -> str | None:
+        bearer = self.request.bearer
+        return None if bearer is None else "sha256:" + sha256(bearer.encode()).hexdigest()
 
     async def answer(self, status: int, body: bytes, content_type: str = "application/json", more: str = "") -> None:
         """A whole answer with a known length."""
@@ -138,6 +151,9 @@ class Exchange:
     def logged(self) -> dict[str, Any]:
         """What the log says of the answer, save the bytes' digest; where no usage was reported, the key is absent."""
         logged = {
+            "endpoint": self.endpoint,
+            "account": self.logged_account,
+            "billable": self.is_billable,
             "status": self.status,
             "response_id": self.response_id,
             "events": self.events,

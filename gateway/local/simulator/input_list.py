@@ -3,7 +3,6 @@
 from typing import Any
 
 from gateway.local.simulator.identity import random_id
-from gateway.local.simulator.prompt import Body, items
 
 Item = dict[str, Any]
 
@@ -19,9 +18,9 @@ PREFIXES = {
 }
 
 
-def listed(body: Body) -> list[Item]:
+def listed(items: list[Item]) -> list[Item]:
     """The items given, in their order; an id of their own is kept."""
-    return [_listed(item) for item in items(body)]
+    return [_listed(item) for item in items]
 
 
 def _listed(item: Item) -> Item:

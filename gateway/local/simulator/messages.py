@@ -1,11 +1,11 @@
 """Messages and reasoning beyond plain text: refusals, speech, annotated text, reasoning that is shown."""
 
-import secrets
 from typing import Any
 
 from gateway.local.simulator.identity import random_id
 from gateway.local.simulator.items import added, deltas, done, event, place_of, status, tokens
 from gateway.local.simulator.reply import Reply
+from gateway.local.simulator.sealing import seal
 from gateway.local.simulator.speech import answer_text, new_message
 from gateway.local.simulator.steps import Steps
 
@@ -82,5 +82,5 @@ def think_aloud(reply: Reply, count: int) -> Steps:
     part = {"type": "reasoning_text", "text": "".join(said)}
     yield event("response.reasoning_text.done", place, text=part["text"])
     yield event("response.content_part.done", place, part=part)
-    ended = {"content": [part], "status": status(reply), "encrypted_content": "gAAAAA" + secrets.token_urlsafe(60)}
+    ended = {"content": [part], "status": status(reply), "encrypted_content": seal(reply.key, 45)}
     yield done(reply, {**item, **ended})

@@ -3,19 +3,11 @@
 from typing import Any
 
 from gateway.local.simulator import errors
-from gateway.local.simulator.errors import Refusal
+from gateway.local.simulator.errors import Refused
 from gateway.local.simulator.request import Query
 
 LARGEST_PAGE = 100
 USUAL_PAGE = 20
-
-
-class Refused(Exception):
-    """The query cannot be answered; carries OpenAI's refusal."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal)
-        self.refusal = refusal
 
 
 def page(items: list[dict[str, Any]], query: Query) -> dict[str, Any]:
@@ -59,5 +51,5 @@ def _ordered(items: list[dict[str, Any]], query: Query) -> list[dict[str, Any]]:
 def _place_of(items: list[dict[str, Any]], item_id: str) -> int:
     place = next((number for number, item in enumerate(items) if item["id"] == item_id), None)
     if place is None:
-        raise Refused(errors.unknown_item(item_id, "after"))
+        raise Refused(errors.unknown_item(item_id, param="after"))
     return place

@@ -11,28 +11,30 @@ from gateway.local.simulator.errors import envelope
 from gateway.local.simulator.exchange import Exchange, is_terminal
 from gateway.local.simulator.holds import Holds
 from gateway.local.simulator.reply import Reply
+from gateway.local.simulator.scenario import Scenario
 from gateway.local.simulator.steps import Cut, Event, Half, Hold, Raw, Steps, Unterminated, Wait
 
 STREAM_TYPE = "text/event-stream; charset=utf-8"
 FRAMES_BETWEEN_LOOKS = 64
 
 
-def steps_of(reply: Reply) -> Steps:
+def steps_of(reply: Reply, scenario: Scenario) -> Steps:
     """What is said in the scenario's form, wrapped in its changes."""
-    steps = chat.complete(reply) if reply.scenario.form == "chat" else speech.respond(reply)
-    for change in reply.scenario.changes:
+    steps = chat.complete(reply) if scenario.form == "chat" else speech.respond(reply, scenario.speech)
+    for change in scenario.changes:
         steps = change(steps, reply)
     return steps
 
 
 class Player:
-    def __init__(self, exchange: Exchange, reply: Reply, holds: Holds) -> None:
+    def __init__(self, exchange: Exchange, reply: Reply, scenario: Scenario, holds: Holds) -> None:
         self._exchange = exchange
         self._reply = reply
+        self._scenario = scenario
         self._holds = holds
-        self._framing = reply.scenario.framing
-        self._writes = reply.scenario.writes()
-        self._gzip = zlib.compressobj(wbits=31) if reply.scenario.gzipped else None
+        self._framing = scenario.framing
+        self._writes = scenario.writes()
+        self._gzip = zlib.compressobj(wbits=31) if scenario.gzipped else None
         self._sequence = 0
 
     async def play(self) -> None:
@@ -40,7 +42,7 @@ class Player:
 
     async def _stream(self) -> None:
         self._exchange.head(200, STREAM_TYPE, self._encoding())
-        for step in steps_of(self._reply):
+        for step in steps_of(self._reply, self._scenario):
             if isinstance(step, Wait | Hold):
                 await self._send(self._writes.rest())
                 await self._pause(step)
@@ -57,7 +59,7 @@ class Player:
     async def _whole(self) -> None:
         """The object of the last terminal event; 500 where the answer broke before one."""
         last: Event | None = None
-        for step in steps_of(self._reply):
+        for step in steps_of(self._reply, self._scenario):
             event = step.step if isinstance(step, Unterminated) else step
             if isinstance(event, dict):
                 last = event if is_terminal(event) else last

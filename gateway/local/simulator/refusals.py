@@ -8,7 +8,7 @@ from gateway.local.simulator.identity import ORGANIZATION, PROJECT
 CLIENT_ERRORS = range(400, 500)
 
 
-def status(key: str | None, code: int, retry_after: int | None = None) -> Refusal:
+def status(key: str, code: int, retry_after: int | None = None) -> Refusal:
     """Any status in OpenAI's envelope, if asked with Retry-After seconds."""
     kind = "invalid_request_error" if code in CLIENT_ERRORS else "server_error"
     message = f"The server answered {code} for organization {ORGANIZATION}: this is a simulated error."
@@ -16,17 +16,17 @@ def status(key: str | None, code: int, retry_after: int | None = None) -> Refusa
     return _refusal(code, message, kind, None)._replace(headers=headers)
 
 
-def html(key: str | None, code: int = 502) -> Refusal:
+def html(key: str, code: int = 502) -> Refusal:
     page = f"<html><head><title>{code}</title></head><body><center><h1>{code}</h1></center><hr>cloudflare</body></html>"
     return Refusal(code, page.encode(), "text/html; charset=UTF-8")
 
 
-def garbage(key: str | None, code: int = 200) -> Refusal:
+def garbage(key: str, code: int = 200) -> Refusal:
     """A body that claims to be JSON and is none."""
     return Refusal(code, b'{"id": "resp_')
 
 
-def rate_limited(key: str | None, retry_after: int = 20) -> Refusal:
+def rate_limited(key: str, retry_after: int = 20) -> Refusal:
     message = (
         f"Rate limit reached for gpt-4.1 in organization {ORGANIZATION} on requests per min (RPM): Limit 3, Used 3, "
         f"Requested 1. Please try again in {retry_after}s."
@@ -35,21 +35,21 @@ def rate_limited(key: str | None, retry_after: int = 20) -> Refusal:
     return _refusal(429, message, "requests", "rate_limit_exceeded")._replace(headers=headers)
 
 
-def quota(key: str | None) -> Refusal:
+def quota(key: str) -> Refusal:
     return _refusal(429, quota_message(key), "insufficient_quota", "insufficient_quota")
 
 
-def unauthorized(key: str | None) -> Refusal:
+def unauthorized(key: str) -> Refusal:
     message = f"Incorrect API key provided: {key}. It does not belong to organization {ORGANIZATION}."
     return _refusal(401, message, "invalid_request_error", "invalid_api_key")
 
 
-def forbidden(key: str | None) -> Refusal:
+def forbidden(key: str) -> Refusal:
     message = f"Project `{PROJECT}` of organization {ORGANIZATION} does not have access with key {key}."
     return _refusal(403, message, "invalid_request_error", "model_not_found")
 
 
-def gone(key: str | None) -> Refusal:
+def gone(key: str) -> Refusal:
     """As OpenAI answers a request that names a stored item which is no more, or never was kept."""
     message = (
         "Item with id 'rs_0123456789abcdef' not found. Items are not persisted when `store` is set to false. Try again "

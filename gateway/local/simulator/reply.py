@@ -3,9 +3,7 @@
 import time
 from typing import Any
 
-from gateway.local.simulator.identity import random_id
-from gateway.local.simulator.prompt import input_tokens
-from gateway.local.simulator.scenario import Scenario
+from gateway.local.simulator.reported import Reported
 from gateway.local.simulator.usages import ABSENT, Usage, true_usage
 
 SNAPSHOTS = {
@@ -25,18 +23,21 @@ TOKENS_PER_SEARCH = 8_000
 
 
 class Reply:
-    """Said so far: `output` (finished items), `said` and `reasoned` (tokens), `searches`."""
+    """To be read are `read` tokens, `cached` of them cheaply. Said so far: `output` (finished items), `said` and
+    `reasoned` (tokens), `searches`."""
 
-    def __init__(self, body: dict[str, Any], scenario: Scenario, key: str | None) -> None:
+    def __init__(self, body: dict[str, Any], reported: Reported, key: str) -> None:
         self.body = body
-        self.scenario = scenario
+        self.reported = reported
         self.key = key
-        self.id = random_id("resp")
+        self.id = reported.new_id()
         self.created_at = int(time.time())
         model = str(body["model"])
-        self.model = scenario.model or SNAPSHOTS.get(model, model)
+        self.model = reported.model or SNAPSHOTS.get(model, model)
         self.streamed = body.get("stream") is True
         self.obfuscated = (body.get("stream_options") or {}).get("include_obfuscation") is not False
+        self.read = 1
+        self.cached = 0
         self.output: list[dict[str, Any]] = []
         self.said = 0
         self.reasoned = 0
@@ -50,15 +51,19 @@ class Reply:
 
     def true_usage(self) -> Usage:
         """What is said so far costs this: each search is one more turn, read again with what it found."""
-        read = input_tokens(self.body) + TOKENS_PER_SEARCH * self.searches
-        return true_usage(read, self.said + self.reasoned, reasoning=self.reasoned)
+        read = self.read + TOKENS_PER_SEARCH * self.searches
+        return true_usage(read, self.said + self.reasoned, cached=min(self.cached, read), reasoning=self.reasoned)
 
     def reported_usage(self) -> object:
-        return self.scenario.usage(self.true_usage())
+        return self.reported.usage(self.true_usage())
+
+    def context_tokens(self) -> int:
+        """What a response that continues this one has to read of it."""
+        return int((self.reported.fixed or self.true_usage())["total_tokens"])
 
     def served_tier(self) -> str:
         asked = self.body.get("service_tier") or "auto"
-        return self.scenario.tier or SERVED_TIERS.get(asked, asked)
+        return self.reported.tier or SERVED_TIERS.get(asked, asked)
 
     def opening(self, status: str = "in_progress") -> dict[str, Any]:
         """The response object of the first events: nothing said, no usage, the tier that was asked."""
@@ -101,7 +106,7 @@ class Reply:
             "output": [],
             "parallel_tool_calls": _or(asked, "parallel_tool_calls", True),
             "presence_penalty": 0.0,
-            "previous_response_id": None,
+            "previous_response_id": asked.get("previous_response_id"),
             "prompt_cache_key": asked.get("prompt_cache_key"),
             "prompt_cache_retention": asked.get("prompt_cache_retention"),
             "reasoning": {"effort": None, "summary": None, **(asked.get("reasoning") or {})},

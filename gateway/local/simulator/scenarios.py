@@ -6,6 +6,7 @@ from typing import Any
 
 from gateway.local.simulator import changes, refusals, speech
 from gateway.local.simulator.framing import Framing, Joined, RandomPieces, SingleBytes, SplitCharacters
+from gateway.local.simulator.ids import give_ids
 from gateway.local.simulator.sayings import SAYINGS
 from gateway.local.simulator.scenario import Directive, Scenario
 from gateway.local.simulator.steps import CutWay
@@ -83,7 +84,7 @@ def report(scenario: Scenario, *arguments: str) -> None:
     read, cached, written, output, reasoning = map(int, arguments)
     fixed = true_usage(read, output, cached=cached, written=written, reasoning=reasoning)
     scenario.usage = lambda usage: fixed
-    scenario.counted = read
+    scenario.fixed = fixed
 
 
 def serve_tier(scenario: Scenario, tier: str) -> None:
@@ -104,6 +105,13 @@ def delay_headers(scenario: Scenario, milliseconds: str) -> None:
 def hold(scenario: Scenario, milliseconds: str = "0", after: str = "5") -> None:
     seconds = int(milliseconds) / 1000 or None
     scenario.changes.append(partial(changes.hold, after=int(after), seconds=seconds))
+
+
+# What it believes
+
+
+def trust(scenario: Scenario) -> None:
+    scenario.trusting = True
 
 
 # Instead of a response
@@ -193,6 +201,8 @@ DIRECTIVES: dict[str, Directive] = {
     "usage": report,
     "tier": serve_tier,
     "othermodel": serve_other_model,
+    "ids": give_ids,
+    "trusting": trust,
     "delay": delay_headers,
     "hold": hold,
     "stepwise": change_with(changes.hold_each),

@@ -94,6 +94,8 @@ class Simulator:
             "arrived",
             number=exchange.number,
             client_request_id=request.client_request_id,
+            endpoint=exchange.endpoint,
+            account=exchange.logged_account,
             method=request.method,
             path=request.path,
             query=request.query,
@@ -107,7 +109,8 @@ class Simulator:
     def _log_end(self, exchange: Exchange) -> None:
         body, name = bytes(exchange.body), exchange.request.client_request_id
         if len(body) == exchange.bytes:
-            self.sent.keep(exchange.number, body, [known for known in (name, exchange.response_id) if known])
+            made = exchange.response_id if exchange.is_billable else None
+            self.sent.keep(exchange.number, body, [known for known in (name, made) if known])
         self.log.write(
             "ended",
             number=exchange.number,

@@ -10,6 +10,8 @@ from gateway.local.simulator.identity import random_id
 from gateway.local.simulator.items import added, delta, deltas, done, event, place_of, states, status, tokens
 from gateway.local.simulator.prompt import last_tool_output, last_user_text
 from gateway.local.simulator.reply import Reply
+from gateway.local.simulator.scenario import Speech
+from gateway.local.simulator.sealing import seal
 from gateway.local.simulator.steps import Event, Steps, Wait
 
 ECHOED_CHARACTERS = 400
@@ -20,11 +22,11 @@ DEFAULT_TOOL = {
 }
 
 
-def respond(reply: Reply) -> Steps:
+def respond(reply: Reply, said: list[Speech]) -> Steps:
     """The events of a whole response: opened, its items one after the other, ended."""
     for state in ("created", "in_progress"):
         yield {"type": f"response.{state}", "sequence_number": 0, "response": reply.opening()}
-    for speech in reply.scenario.speech or [speak]:
+    for speech in said or [speak]:
         if not reply.cut_short:
             yield from speech(reply)
     yield ended(reply, status(reply))
@@ -88,7 +90,7 @@ def reason(reply: Reply, count: int) -> Steps:
     """`count` reasoning tokens, of which a summary in one part is shown; it is free of tokens of its own."""
     item: dict[str, Any] = {"id": random_id("rs"), "type": "reasoning", "summary": []}
     if "reasoning.encrypted_content" in (reply.body.get("include") or []):
-        item["encrypted_content"] = "gAAAAA" + secrets.token_urlsafe(240)
+        item["encrypted_content"] = seal(reply.key)
     yield added(reply, item)
     reply.cut_short = count > reply.room()
     reply.reasoned += min(count, reply.room())

@@ -8,6 +8,7 @@ from gateway.local.simulator.identity import random_id
 from gateway.local.simulator.items import Item, added, deltas, done, event, place_of, states, status, tokens
 from gateway.local.simulator.prompt import last_user_text
 from gateway.local.simulator.reply import Reply
+from gateway.local.simulator.sealing import seal
 from gateway.local.simulator.speech import ECHOED_CHARACTERS, call_id
 from gateway.local.simulator.steps import Steps
 
@@ -149,4 +150,4 @@ def compact(reply: Reply) -> Steps:
     item: Item = {"id": random_id("cmp"), "type": "compaction", "encrypted_content": ""}
     yield added(reply, item)
     yield event("response.compaction.compacting", place_of(reply, item))
-    yield done(reply, {**item, "encrypted_content": "gAAAAA" + secrets.token_urlsafe(240)})
+    yield done(reply, {**item, "encrypted_content": seal(reply.key)})

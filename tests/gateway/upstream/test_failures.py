@@ -3,6 +3,7 @@ import json
 import httpx
 import pytest
 
+from gateway.redaction import redacted
 from gateway.upstream.exchange import _translated
 from gateway.upstream.failures import (
     Broken,
@@ -22,7 +23,7 @@ HOST = "eu.api.example"
 
 def failure(status, body=None, headers=(), **error):
     body = json.dumps({"error": {"message": "It said so.", **error}}).encode() if body is None else body
-    return failure_of(status, httpx.Headers(dict(headers)), body, host=HOST)
+    return failure_of(status, httpx.Headers(dict(headers)), body, lambda text: redacted(text, HOST))
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 422])
@@ -59,8 +60,8 @@ def test_our_account_out_of_credit_is_our_fault_whatever_the_status(status, code
 def test_a_rate_limit_is_passed_on_as_overload_with_its_delay():
     found = failure(429, headers=[("Retry-After", "7")], code="rate_limit_exceeded")
     assert isinstance(found, Overloaded)
-    assert (found.status, found.retry_after) == (503, "7")
-    assert failure(429).retry_after is None
+    assert (found.status, found.retry_headers) == (503, {"retry-after": "7"})
+    assert failure(429).retry_headers == {}
 
 
 @pytest.mark.parametrize("status", [408, 504])
@@ -111,3 +112,17 @@ def test_an_httpx_error_says_whether_the_request_may_have_reached_the_upstream(e
     found = _translated(error("x"))
     assert type(found) is kind
     assert (found.status, found.dispatched, found.answered) == (status, dispatched, False)
+
+
+@pytest.mark.parametrize(
+    ("message", "missing", "is_item"),
+    [
+        ("Response with id 'resp_1' not found.", "resp_1", False),
+        ("Previous response with id 'resp_1' not found.", "resp_1", False),
+        ("Item with id 'rs_1' not found. Items are not persisted when `store` is set to false.", "rs_1", True),
+        ("Not found.", "", False), ("Response with id '../x' not found.", "", False), (None, "", False),
+    ],
+)  # fmt: skip
+def test_a_404_says_what_is_missing(message, missing, is_item):
+    found = failure(404, message=message)
+    assert (found.missing, found.is_item, found.status) == (missing, is_item, 502)

@@ -1,7 +1,11 @@
 """What these tests ask of the simulator, and how they read its answers."""
 
+import contextlib
 import json
 import ssl
+
+import httpx
+from openai import AsyncOpenAI
 
 TLS = ssl.create_default_context()  # unused, and dear to make anew for every client
 KEY = "sk-upstream-secret-0123456789"
@@ -48,3 +52,11 @@ async def leave_after(simulator, client, model, number_of_events, name):
             if seen == number_of_events:
                 break
     return await simulator.log.wait_for(lambda entry: entry["kind"] == "ended" and entry["client_request_id"] == name)
+
+
+@contextlib.asynccontextmanager
+async def account(simulator, key):
+    """The official SDK with a key of its own: another account."""
+    http = httpx.AsyncClient(verify=TLS)
+    async with AsyncOpenAI(base_url=simulator.url, api_key=key, max_retries=0, http_client=http) as openai:
+        yield openai

@@ -87,6 +87,40 @@ async def test_the_log_tells_what_was_asked_and_what_was_sent(simulator, client)
     assert ended["body_sha256"] == hashlib.sha256(answer.content).hexdigest()
 
 
+async def test_the_log_tells_whose_what_was_asked_and_whether_a_model_worked_for_it(simulator, client):
+    made = (await client.post("/responses", json=asking("gpt-4.1"))).json()["id"]
+    await client.post("/responses/input_tokens", json={"model": "gpt-4.1", "input": "x"})
+    compacted = (await client.post("/responses/compact", json={"model": "gpt-4.1", "input": "x"})).json()["id"]
+    await client.post("/responses", json=asking("sim-quota"))
+    await client.get(f"/responses/{made}/input_items")
+    await client.get(f"/responses/{made}")
+    await client.post(f"/responses/{made}/cancel")
+    await client.delete(f"/responses/{made}")
+    await client.get("/models/gpt-4.1")
+    await client.get("/nowhere")
+    await client.get("/models", headers={"authorization": "Bearer other"})
+    lines = simulator.log.ended()
+    assert [(line["endpoint"], line["response_id"], line["billable"]) for line in lines] == [
+        ("create", made, True),
+        ("input_tokens", None, False),
+        ("compact", compacted, True),
+        ("create", None, False),
+        ("input_items", made, False),
+        ("retrieve", made, False),
+        ("cancel", made, False),
+        ("delete", made, False),
+        ("model", None, False),
+        (None, None, False),
+        ("models", None, False),
+    ]
+    digests = ["sha256:" + hashlib.sha256(key.encode()).hexdigest() for key in (KEY, "other")]
+    assert [line["account"] for line in lines] == [digests[0]] * 10 + digests[1:]
+    arrived = [line for line in simulator.log.entries if line["kind"] == "arrived"]
+    assert [(line["endpoint"], line["account"]) for line in arrived] == [
+        (line["endpoint"], line["account"]) for line in lines
+    ]
+
+
 async def test_the_exact_bytes_can_be_fetched_afterwards(simulator, client):
     answer = await client.post(
         "/responses", json=asking("sim-pieces", stream=True), headers={"x-client-request-id": "a"}
@@ -94,6 +128,8 @@ async def test_the_exact_bytes_can_be_fetched_afterwards(simulator, client):
     response_id = simulator.log.ended()[-1]["response_id"]
     for name in ("a", response_id):
         assert (await client.get(f"{simulator.origin}/simulator/sent/{name}")).content == answer.content
+    await client.get(f"/responses/{response_id}")
+    assert (await client.get(f"{simulator.origin}/simulator/sent/{response_id}")).content == answer.content
     assert (await client.get(f"{simulator.origin}/simulator/sent/unknown")).status_code == 404
 
 

@@ -2,11 +2,10 @@ import contextlib
 
 import httpx
 import pytest
-import pytest_asyncio
-from openai import AsyncOpenAI, BadRequestError, NotFoundError
+from openai import BadRequestError, NotFoundError
 
 from gateway.local.simulator import Simulator
-from tests.gateway.local.simulator.asking import CHINESE, ECHO_TOKENS, TLS, asking
+from tests.gateway.local.simulator.asking import CHINESE, ECHO_TOKENS, account, asking
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
 
@@ -18,21 +17,6 @@ CONVERSATION = [
     {"type": "function_call_output", "call_id": "call_1", "output": "sunny"},
     {"role": "user", "content": [{"type": "input_text", "text": CHINESE}]},
 ]
-
-
-@contextlib.asynccontextmanager
-async def account(simulator, key):
-    """The official SDK with a key of its own: another account."""
-    http = httpx.AsyncClient(verify=TLS)
-    async with AsyncOpenAI(base_url=simulator.url, api_key=key, max_retries=0, http_client=http) as openai:
-        yield openai
-
-
-@pytest_asyncio.fixture
-async def accounts():
-    """Two accounts of one upstream that takes any key."""
-    async with Simulator() as simulator, account(simulator, "sk-one") as one, account(simulator, "sk-two") as two:
-        yield one, two
 
 
 async def test_a_response_is_shown_as_it_was_answered_until_it_is_deleted(sdk):
