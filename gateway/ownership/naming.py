@@ -4,6 +4,7 @@ What is unknown and what is somebody else's get the same answer, byte for byte, 
 """
 
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,7 @@ def refuse_unsupported(request: CreateRequest) -> None:
 
 async def named_in(body: Mapping[str, Any], key: KeyFacts, ownership: Ownership) -> "Named":
     """What `body` names, and what is known of that: one round trip, none where it names nothing. Unavailable."""
-    references = tuple(references_of(body))
+    references = tuple(islice(references_of(body), MOST_REFERENCES + 1))
     if len(references) > MOST_REFERENCES:
         raise InvalidRequest(f"Your request names more than {MOST_REFERENCES} stored objects.")
     responses = {reference.id: None for reference in references if reference.kind is Kind.RESPONSE}
@@ -59,7 +60,7 @@ class Named:
     @property
     def previous_tokens(self) -> int | None:
         """Input and output of the response that is continued; None where that is not known."""
-        found = (self._response_of(each) for each in self._references if each.param == PREVIOUS)
+        found = (self._response_of(each) for each in self._references if each.field == PREVIOUS)
         return next((response.tokens for response in found if response is not None), None)
 
     def check(self, upstream: UpstreamFacts, harmless: Collection[str]) -> None:

@@ -99,7 +99,7 @@ class Relay:
             await self._pass_body(exchange, client)
 
     async def _pass_body(self, exchange: Exchange, client: Client) -> None:
-        body = exchange.censor.answer(exchange.restored(await exchange.read(self._max_bytes)))
+        body = exchange.restored(exchange.censor.answer(await exchange.read(self._max_bytes)))
         reading = read_answer(body)
         if reading is None:
             raise Unreadable("the answer is no JSON object")
@@ -140,7 +140,7 @@ class Relay:
 
     async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
         """Whole events go on to the client, the stream's ending only once its record is settled."""
-        block = exchange.censor.events(exchange.restored(block))
+        block = exchange.restored(exchange.censor.events(block))
         if not self._tap.events and not (block := self._beginning(block)):
             return
         ending = self._tap.watch(block)

@@ -6,7 +6,7 @@ from functools import partial
 from django.conf import settings
 
 from accounts.authentication import KeyFacts, Scope
-from gateway.admission import COMPACT, CREATE, Asked, Caller, Candidate, admit
+from gateway.admission import COMPACT, CREATE, Caller, Candidate, Wanted, admit
 from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
@@ -21,17 +21,22 @@ from gateway.upstream.routing import first_usable
 from gateway.views.entry import allows
 from gateway.views.unbilled import unbilled
 from gateway.wire.document import object_of
-from gateway.wire.request import create_of, with_fields, with_model
+from gateway.wire.request import CreateRequest, create_of, with_fields, with_model
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
-    """What a tenant asks for, what it names, and its body and betas as they may go upstream."""
+class Asked:
+    """What a tenant asks for, as it may go upstream. `is_stored`: the upstream will keep the answer."""
 
-    asked: Asked
-    named: Named
+    fields: CreateRequest
     body: bytes
     betas: str
+    named: Named
+    is_stored: bool
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.fields, len(self.body), self.named.upstream_id, self.named.previous_tokens)
 
 
 @allows(Scope.RESPONSES)
@@ -50,48 +55,46 @@ async def compact_response(request: Request, key: KeyFacts) -> RelayedAnswer:
 async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
     """POST /v1/responses/input_tokens: free, and few at once for an organization."""
     runtime = request.runtime
-    incoming = await _incoming(request, key, "input_tokens")
+    asked = await _asked(request, key, "input_tokens")
     catalog = await runtime.snapshots.catalog_for(key.organization_id)
-    name = str(incoming.asked.call.model)
-    model = catalog.model_for(name, endpoint=CREATE, allowed=key.allowed_models)
-    route = first_usable(model, incoming.asked.upstream_id)
-    incoming.named.check(route.upstream, settings.HARMLESS_IDS)
-    call = _upstream_call(request, "/responses/input_tokens", incoming, route)
-    call = replace(call, is_model_ours=name in catalog.models)
+    model = catalog.model_for(str(asked.fields.model), endpoint=CREATE, allowed=key.allowed_models)
+    route = first_usable(model, asked.named.upstream_id)
+    asked.named.check(route.upstream, settings.HARMLESS_IDS)
+    call = _upstream_call(request, "/responses/input_tokens", asked, route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
     return unbilled(runtime.count_rooms, key, partial(start, runtime.transport, route, call))
 
 
 async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> RelayedAnswer:
     runtime = request.runtime
-    incoming = await _incoming(request, key, endpoint)
-    asked = incoming.asked
+    asked = await _asked(request, key, endpoint)
     catalog = await runtime.snapshots.catalog_for(key.organization_id)
-    candidate = Candidate(_caller(request, key, endpoint), asked, catalog, runtime.allowances)
-    incoming.named.check(candidate.route.upstream, settings.HARMLESS_IDS)
-    call = _upstream_call(request, path, incoming, candidate.route)
-    call = replace(call, is_model_ours=str(asked.call.model) in catalog.models)
-    call = with_own_cache_key(call, asked.call, candidate.route.upstream, key.organization_id)
+    candidate = Candidate(_caller(request, key, endpoint), asked.wanted, catalog, runtime.allowances)
+    asked.named.check(candidate.route.upstream, settings.HARMLESS_IDS)
+    call = _upstream_call(request, path, asked, candidate.route)
+    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
+    call = with_own_cache_key(call, asked.fields, candidate.route.upstream, key.organization_id)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
-    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.call.store is not False)
+    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored)
     outcome = Outcome(offer.admitted, runtime.meter, request.arrived, claim)
     relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
-async def _incoming(request: Request, key: KeyFacts, endpoint: str) -> Incoming:
-    """InvalidRequest names what it may not ask for, or name."""
+async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
+    """With nothing in it that is not allowed: InvalidRequest names what is. What it names is still to be checked."""
     body = await json_body(request)
-    fields = object_of(body)
-    call = create_of(fields)
-    refuse_unsupported(call)
-    set_by_policy = permit(call, key)
+    document = object_of(body)
+    fields = create_of(document)
+    refuse_unsupported(fields)
+    set_by_policy = permit(fields, key)
     if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
         body = with_fields(body, set_by_policy)
-    named = await named_in(fields, key, request.runtime.ownership)
-    asked = Asked(call, len(body), named.upstream_id, named.previous_tokens)
-    return Incoming(asked, named, body, betas(request.headers.get("openai-beta", ""), key))
+    named = await named_in(document, key, request.runtime.ownership)
+    is_stored = endpoint == CREATE and set_by_policy.get("store", fields.store) is not False
+    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key), named, is_stored)
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
@@ -106,12 +109,12 @@ def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
     )
 
 
-def _upstream_call(request: Request, path: str, incoming: Incoming, route: RouteFacts) -> Call:
+def _upstream_call(request: Request, path: str, asked: Asked, route: RouteFacts) -> Call:
     return Call(
         path=path,
-        body=with_model(incoming.body, route.upstream_model) if route.upstream_model else incoming.body,
+        body=with_model(asked.body, route.upstream_model) if route.upstream_model else asked.body,
         request_id=request.request_id,
-        stream=bool(incoming.asked.call.stream),
-        beta=incoming.betas.encode(),
+        stream=bool(asked.fields.stream),
+        beta=asked.betas.encode(),
         query=request.query,
     )

@@ -23,19 +23,33 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
+_Trail = tuple[Any, str | int]  # what is around, and the key or index under which something stands there
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`param` is where it stands, e.g. `input[0].content[1].file_id`; `id` is empty where no text stands there."""
+    """`id` is empty where no text stands there."""
 
-    param: str
+    trail: _Trail
     id: str
     kind: Kind
 
     @property
     def field(self) -> str:
-        return self.param.rpartition(".")[2]
+        return str(self.trail[1])
+
+    @property
+    def param(self) -> str:
+        """Where it stands, e.g. `input[0].content[1].file_id`: spelt out only for who asks, as places may be deep."""
+        steps: list[str] = []
+        trail: _Trail | None = self.trail
+        while trail is not None:
+            trail, step = trail
+            steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_KEY]}")
+        return "".join(reversed(steps)).removeprefix(".")
 
 
+LONGEST_KEY = 64  # longer ones are in no table, and are not worth remembering
 ANY = None
 # (what holds it, the field): the key under which its object, or the list that its object is in, stands.
 REFERENCES: dict[tuple[str | None, str], Kind] = {
@@ -94,28 +108,27 @@ OUTPUT = "output"  # of a tool: what is known there is a reference, what is not 
 BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
 TAGS = {Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object "}
 
-LONGEST_KEY = 64  # longer ones are in no table, and are not worth remembering
 
-_Place = tuple[Any, str, str, bool]  # an object or list, its param, what holds it, whether it is a tool's output
+_Place = tuple[Any, _Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
 
 
 def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
     """All that `body` names, whatever the nesting. An id in a list is one reference, like one that stands alone."""
-    places: list[_Place] = [(body, "", "", False)]
+    places: list[_Place] = [(body, None, "", False)]
     while places:
-        node, param, holder, is_output = places.pop()
+        node, trail, holder, is_output = places.pop()
         if isinstance(node, list):
             for index, value in enumerate(node):
                 if isinstance(value, dict | list):
-                    places.append((value, f"{param}[{index}]", holder, is_output))
+                    places.append((value, (trail, index), holder, is_output))
             continue
         for key, value in node.items():
             is_nested = isinstance(value, dict | list)
             is_free, kind = _rule_of(holder, key) if len(key) <= LONGEST_KEY else (False, _unknown(key))
             if is_nested and not is_free:
-                places.append((value, f"{param}.{key}" if param else key, key, is_output or key == OUTPUT))
+                places.append((value, (trail, key), key, is_output or key == OUTPUT))
             if kind is not None and value is not None:
-                yield from _named(node, param, key, kind, is_output)
+                yield from _named(node, (trail, key), kind, is_output)
 
 
 def is_id_like(key: str) -> bool:
@@ -163,15 +176,15 @@ def _is_pure_reference(item: Object) -> bool:
     return item.get("type") == "item_reference" or not has_content
 
 
-def _named(node: Object, param: str, key: str, kind: Kind, is_output: bool) -> Iterator[Reference]:
+def _named(node: Object, trail: _Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
+    key = str(trail[1])
     value = node[key]
     if (is_output and kind is Kind.UNKNOWN) or (key in NAMES_OR_OBJECTS and isinstance(value, dict)):
         return
     if kind is Kind.CARRIED and key == "id" and _is_pure_reference(node):
         kind = Kind.ITEM
-    place = f"{param}.{key}" if param else key
     for name in value if isinstance(value, list) else (value,):
-        yield Reference(place, str(name) if isinstance(name, str | int | float) else "", kind)
+        yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)
 
 
 def _objects_in(values: object) -> Iterable[Object]:
