@@ -82,3 +82,15 @@ def test_it_is_refused_as_a_response_would_be(acme, fields, status, param):
     response = compact(acme, **fields)
     assert (response.status_code, response.json()["error"]["param"]) == (status, param)
     assert acme.records() == []
+
+
+@pytest.mark.parametrize("endpoint", ["compact", "input_tokens"])
+def test_a_project_that_stores_nothing_asks_as_it_did(acme, upstream, endpoint):
+    """`store: false` is set where the endpoint has it: in a response."""
+    acme.project.allows_store = False
+    acme.project.save()
+    body = {"model": MODEL, "input": "Hello"}
+    response = httpx.post(f"{acme.url}/responses/{endpoint}", headers=acme.headers, json=body)
+    assert response.status_code == 200
+    sent = upstream.arrived(response.headers["x-request-id"])["body_sha256"]
+    assert sent == hashlib.sha256(response.request.content).hexdigest()
