@@ -5,6 +5,7 @@ import ssl
 from dataclasses import dataclass
 
 import openai
+import pytest
 
 TLS = ssl.create_default_context()  # unused, and dear to make anew for every client
 FORMS = {
@@ -42,14 +43,12 @@ async def every(items):
     return [item async for item in items] if hasattr(items, "__aiter__") else list(items)
 
 
-async def raised(answer_or_call, kind=openai.APIStatusError):
+async def raised(call, kind=openai.APIStatusError):
     """The error of a call, which must be exactly of that class."""
-    try:
-        await done(answer_or_call())
-    except openai.OpenAIError as error:
-        assert type(error) is kind, repr(error)
-        return error
-    raise AssertionError(f"no {kind.__name__}")
+    with pytest.raises(openai.OpenAIError) as failure:
+        await done(call())
+    assert type(failure.value) is kind, repr(failure.value)
+    return failure.value
 
 
 async def final_of(stream):

@@ -29,11 +29,11 @@ SECRETS = (ORGANIZATION, PROJECT, UPSTREAM_KEY, "<html")
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("model", "straight", "through", "status"), UPSTREAM_ERRORS)
-async def test_what_the_upstream_refuses(sdk, place, model, straight, through, status, stream):
-    error = await raised(
-        lambda: sdk.responses.create(model=model, input="hi", stream=stream), through if place.is_gateway else straight
-    )
+@pytest.mark.parametrize("refusal", UPSTREAM_ERRORS, ids=lambda refusal: refusal[0])
+async def test_what_the_upstream_refuses(sdk, place, refusal, stream):
+    model, straight, through, status = refusal
+    expected = through if place.is_gateway else straight
+    error = await raised(lambda: sdk.responses.create(model=model, input="hi", stream=stream), expected)
     if place.is_gateway:
         assert error.status_code == status
         assert error.request_id

@@ -24,7 +24,9 @@ async def test_a_stored_response_is_shown_as_it_ended(responses):
     answer = await made(responses, metadata={"trace": "t-1"})
     shown = await done(responses.retrieve(answer.id))
     assert shown.model_dump() == answer.model_dump()
-    again = await done(responses.retrieve(answer.id, include=["reasoning.encrypted_content"], include_obfuscation=False))
+    again = await done(
+        responses.retrieve(answer.id, include=["reasoning.encrypted_content"], include_obfuscation=False)
+    )
     assert again.id == answer.id
 
 
@@ -52,7 +54,9 @@ async def test_a_response_is_continued_by_its_id(responses):
 
 async def test_the_input_is_listed_page_by_page(responses):
     answer = await made(responses, input=INPUT)
-    assert await texts_of(responses.input_items.list(answer.id, order="asc", limit=2)) == [f"line {n}" for n in range(5)]
+    assert await texts_of(responses.input_items.list(answer.id, order="asc", limit=2)) == [
+        f"line {n}" for n in range(5)
+    ]
     assert await texts_of(responses.input_items.list(answer.id)) == [f"line {n}" for n in reversed(range(5))]
     page = await done(responses.input_items.list(answer.id, order="asc", limit=2))
     assert (len(page.data), page.has_more) == (2, True)
@@ -107,7 +111,7 @@ async def test_a_compaction_is_continued(responses):
     assert compacted.usage.input_tokens > 0
     assert compacted.output[-1].type == "compaction"
     assert compacted.output[-1].encrypted_content
-    window = [item.model_dump(exclude_none=True) for item in compacted.output]
+    window = [item.model_dump(exclude_none=True, warnings=False) for item in compacted.output]
     answer = await made(responses, input=[*window, {"role": "user", "content": "Go on"}], store=False)
     assert text_of(answer) == "You said: Go on"
 

@@ -102,9 +102,12 @@ def unknown_response(response_id: str) -> Refusal:
     return refusal(404, f"Response with id '{response_id}' not found.")
 
 
-def not_streamable() -> Refusal:
-    message = "This response cannot be streamed because it was not created with background=true and stream=true."
-    return refusal(404, message, None, "stream")
+def not_streamable(missing: str) -> Refusal:
+    return refusal(404, f"This response cannot be streamed because it was not created with {missing}.", None, "stream")
+
+
+def no_longer_streamable() -> Refusal:
+    return refusal(400, "This response can no longer be streamed because it is more than 5 minutes old.")
 
 
 def not_cancellable() -> Refusal:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from gateway.local.simulator import errors, validation
+from gateway.local.simulator.background import Background
 from gateway.local.simulator.compaction import compacted
 from gateway.local.simulator.errors import Refused
 from gateway.local.simulator.exchange import Exchange
@@ -24,8 +25,9 @@ Act = Callable[[Exchange, Body, Scenario, Reading], Awaitable[None]]
 class Generation:
     """The model's name decides what becomes of a request, on all three alike: delays and refusals, then the answer."""
 
-    def __init__(self, store: Store, holds: Holds) -> None:
+    def __init__(self, store: Store, holds: Holds, background: Background) -> None:
         self._store = store
+        self._background = background
         self._holds = holds
         self._cache = PromptCache()
 
@@ -47,7 +49,8 @@ class Generation:
             scenario = scenario_of(body["model"])
         except UnknownModelError as unknown:
             raise Refused(errors.unknown_model(body["model"], str(unknown))) from None
-        await asyncio.sleep(scenario.delay)
+        if body.get("background") is not True:
+            await asyncio.sleep(scenario.delay)
         if scenario.unanswered:
             return await exchange.cut(scenario.unanswered)
         if scenario.refusal:
@@ -57,6 +60,8 @@ class Generation:
 
     async def _respond(self, exchange: Exchange, body: Body, scenario: Scenario, reading: Reading) -> None:
         reply = self._reply(exchange, body, scenario, reading)
+        if reply.in_background:
+            return await self._background.respond(exchange, reply, scenario, reading)
         exchange.when_ended = lambda response: self._store.end(exchange.account, reply, response)
         with self._store.running(exchange.account, reply, reading):
             await Player(exchange, reply, scenario, self._holds).play()

@@ -1,4 +1,4 @@
-"""Lists in pages, as OpenAI gives them: `limit`, `order` and `after` of a query, first_id, last_id and has_more."""
+"""Which part a query asks for: pages of a list, as OpenAI gives them, and a stream from one event on."""
 
 from typing import Any
 
@@ -26,19 +26,29 @@ def page(items: list[dict[str, Any]], query: Query) -> dict[str, Any]:
     }
 
 
+def starting_after(query: Query) -> int:
+    """The sequence number after which a stream begins: -1 for the whole of it. Refused."""
+    return _number(query, "starting_after", -1, smallest=0)
+
+
 def _limit(query: Query) -> int:
-    given = query.one("limit")
-    if given is None:
-        return USUAL_PAGE
-    try:
-        limit = int(given)
-    except ValueError:
-        raise Refused(errors.wrong_type("limit", "an integer", "a string")) from None
-    if limit < 1:
-        raise Refused(errors.below_minimum("limit", 1, limit))
+    limit = _number(query, "limit", USUAL_PAGE, smallest=1)
     if limit > LARGEST_PAGE:
         raise Refused(errors.above_maximum("limit", LARGEST_PAGE, limit))
     return limit
+
+
+def _number(query: Query, name: str, usual: int, *, smallest: int) -> int:
+    given = query.one(name)
+    if given is None:
+        return usual
+    try:
+        number = int(given)
+    except ValueError:
+        raise Refused(errors.wrong_type(name, "an integer", "a string")) from None
+    if number < smallest:
+        raise Refused(errors.below_minimum(name, smallest, number))
+    return number
 
 
 def _ordered(items: list[dict[str, Any]], query: Query) -> list[dict[str, Any]]:

@@ -21,9 +21,19 @@ FRAMES_BETWEEN_LOOKS = 64
 def steps_of(reply: Reply, scenario: Scenario) -> Steps:
     """What is said in the scenario's form, wrapped in its changes."""
     steps = chat.complete(reply) if scenario.form == "chat" else speech.respond(reply, scenario.speech)
+    if reply.in_background:
+        steps = _queued(steps, reply)
     for change in scenario.changes:
         steps = change(steps, reply)
     return steps
+
+
+def _queued(steps: Steps, reply: Reply) -> Steps:
+    """In the background a response is queued first: its first event says so, and a second one."""
+    yield next(steps)
+    yield {"type": "response.queued", "sequence_number": 0, "response": reply.opening()}
+    reply.status = "in_progress"
+    yield from steps
 
 
 class Player:

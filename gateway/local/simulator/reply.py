@@ -36,6 +36,9 @@ class Reply:
         self.model = reported.model or SNAPSHOTS.get(model, model)
         self.streamed = body.get("stream") is True
         self.obfuscated = (body.get("stream_options") or {}).get("include_obfuscation") is not False
+        self.in_background = body.get("background") is True
+        self.is_stored = body.get("store") is not False or self.in_background
+        self.status = "queued" if self.in_background else "in_progress"
         self.read = 1
         self.cached = 0
         self.output: list[dict[str, Any]] = []
@@ -65,9 +68,9 @@ class Reply:
         asked = self.body.get("service_tier") or "auto"
         return self.reported.tier or SERVED_TIERS.get(asked, asked)
 
-    def opening(self, status: str = "in_progress") -> dict[str, Any]:
+    def opening(self, status: str | None = None) -> dict[str, Any]:
         """The response object of the first events: nothing said, no usage, the tier that was asked."""
-        return self._object(status)
+        return self._object(status or self.status)
 
     def ending(self, status: str, *, usage: object = None, error: dict[str, str] | None = None) -> dict[str, Any]:
         """The response object of a terminal event: what was said, the usage, the tier that served it."""
@@ -92,7 +95,7 @@ class Reply:
             "object": "response",
             "created_at": self.created_at,
             "status": status,
-            "background": False,
+            "background": self.in_background,
             "billing": {"payer": "developer"},
             "completed_at": None,
             "error": None,

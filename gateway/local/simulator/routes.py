@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 
 from gateway.local.simulator import errors
+from gateway.local.simulator.background import Background
 from gateway.local.simulator.errors import Refused
 from gateway.local.simulator.exchange import Exchange
 from gateway.local.simulator.generation import Generation
@@ -16,11 +17,11 @@ Handler = Callable[[Exchange, str], Awaitable[None]]
 
 
 class Routes:
-    def __init__(self, key: str | None, holds: Holds, sent: Sent, store: Store) -> None:
+    def __init__(self, key: str | None, holds: Holds, sent: Sent, store: Store, background: Background) -> None:
         self._key = key
         self._holds = holds
         self._sent = sent
-        generation, stored = Generation(store, holds), StoredRoutes(store)
+        generation, stored = Generation(store, holds, background), StoredRoutes(store, background)
         self._handlers: dict[str, Handler] = {
             "create": generation.create,
             "input_tokens": generation.count,

@@ -6,9 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from gateway.local.simulator.background import Background
 from gateway.local.simulator.connection import Connection
 from gateway.local.simulator.exchange import Exchange
 from gateway.local.simulator.holds import Holds
+from gateway.local.simulator.job import Job
 from gateway.local.simulator.log import Log
 from gateway.local.simulator.request import Request
 from gateway.local.simulator.routes import Routes
@@ -37,7 +39,9 @@ class Simulator:
         self.log = Log(log)
         self.holds = Holds()
         self.sent = Sent()
-        self._routes = Routes(key, self.holds, self.sent, Store(stored))
+        store = Store(stored)
+        self._background = Background(store, self.holds, self._log_finish)
+        self._routes = Routes(key, self.holds, self.sent, store, self._background)
         self._connections: set[Connection] = set()
         self._requests = 0
 
@@ -57,6 +61,7 @@ class Simulator:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.stop()
         for connection in list(self._connections):
             connection.transport.abort()
         await self._server.wait_closed()
@@ -104,6 +109,19 @@ class Simulator:
             body_bytes=len(request.body),
             body_sha256=sha256(request.body).hexdigest(),
             headers=request.logged_headers(),
+        )
+
+    def _log_finish(self, exchange: Exchange, job: Job) -> None:
+        """Of a response that was made in the background, once it is; it may be long after its request was answered."""
+        response = job.response or {"status": "stopped"}
+        self.log.write(
+            "finished",
+            number=exchange.number,
+            client_request_id=exchange.request.client_request_id,
+            account=exchange.logged_account,
+            response_id=job.reply.id,
+            ending=response["status"],
+            **({"usage": response["usage"]} if "usage" in response else {}),
         )
 
     def _log_end(self, exchange: Exchange) -> None:

@@ -69,14 +69,20 @@ class Store:
     @contextmanager
     def running(self, account: str, reply: Reply, read: Read) -> Iterator[None]:
         """While it lasts the response is in progress, unless it is not to be stored. Nothing is kept without `end`."""
-        name = (account, reply.id)
-        if reply.body.get("store") is not False:
-            self._running.setdefault(name, Running(reply, read))
+        self.begin(account, reply, read)
         try:
             yield
         finally:
-            if name in self._running and self._running[name].reply is reply:
-                del self._running[name]
+            self.leave(account, reply)
+
+    def begin(self, account: str, reply: Reply, read: Read) -> None:
+        if reply.is_stored:
+            self._running.setdefault((account, reply.id), Running(reply, read))
+
+    def leave(self, account: str, reply: Reply) -> None:
+        name = (account, reply.id)
+        if name in self._running and self._running[name].reply is reply:
+            del self._running[name]
 
     def end(self, account: str, reply: Reply, response: dict[str, Any]) -> None:
         """Keeps the object of a terminal event; of two with the same id the first."""

@@ -4,7 +4,6 @@ from openai.types.responses import CompactedResponse
 
 from gateway.local.simulator.prompt_cache import REMEMBERED, PromptCache
 from gateway.local.simulator.sealing import is_sealed, seal
-from gateway.local.simulator.store import Store
 from tests.gateway.local.simulator.asking import CHINESE, ECHO, asking, stream
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(60)]
@@ -260,45 +259,3 @@ async def test_a_model_is_asked_by_the_same_rules_everywhere(client, path, asked
     for query in ("", "?beta=true"):
         refused = await client.post(path + query, json=asked)
         assert (refused.status_code, refused.json()["error"]["param"]) == (status, param)
-
-
-# Bounds
-
-
-class Made:
-    """As much of a response and of what it read as the store looks at."""
-
-    def __init__(self, name, size):
-        self.id, self.body = f"resp_{name}", {}
-        self.all = self.own = [{"id": f"msg_{name}", "content": "x" * size}]
-
-    def context_tokens(self):
-        return 1
-
-
-def keep(store, name, size=10):
-    made = Made(name, size)
-    with store.running("sk", made, made):
-        store.end("sk", made, {"id": made.id, "output": [{"id": f"out_{name}"}]})
-
-
-async def test_what_is_forgotten_leaves_nothing_behind():
-    store = Store(most=3)
-    for number in range(10):
-        keep(store, number)
-    assert [store.item("sk", f"{kind}_{number}") is not None for kind in ("msg", "out") for number in (6, 7, 9)] == [
-        False, True, True, False, True, True
-    ]  # fmt: skip
-    for number in range(7, 10):
-        assert store.delete("sk", f"resp_{number}")
-    assert (store._items, store._bytes, len(store._ended), store._running) == ({}, 0, 0, {})
-
-
-async def test_the_bytes_stored_are_bounded_and_the_newest_always_stays():
-    store = Store(most_bytes=1000)
-    for number in range(10):
-        keep(store, number, 300)
-    assert [store.find("sk", f"resp_{number}") is not None for number in range(10)] == [False] * 8 + [True] * 2
-    keep(store, "huge", 5000)
-    assert store.find("sk", "resp_9") is None
-    assert store.find("sk", "resp_huge").input[0]["content"] == "x" * 5000
