@@ -1,5 +1,6 @@
 """Tenants of the data plane, with rows that are committed and names that no other test has."""
 
+import ssl
 import time
 import uuid
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from billing.pricing import TokenPrice, cost, price_lines
 from billing.tokens import TokenUsage
 from gateway.models import Model, Route, Upstream
 
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and dear to make anew for each request
 UPSTREAM_KEY = "sk-upstream-canary-0123456789"
 PRICE = TokenPrice(input=1_250_000, cached_input=125_000, cache_write=1_562_500, output=10_000_000)
 MODELS = ("sim-*", "gpt-*", "o3-pro")
@@ -69,7 +71,7 @@ class Tenant:
     def post(self, body, **fields):
         headers = {**self.headers, **fields.pop("headers", {})}
         kind = {"content": body} if isinstance(body, bytes) else {"json": body}
-        return httpx.post(f"{self.url}/responses", headers=headers, timeout=30, **kind, **fields)
+        return httpx.post(f"{self.url}/responses", headers=headers, timeout=30, verify=TLS, **kind, **fields)
 
     def ask(self, model, text="Hello there", **fields):
         return self.post({"model": model, "input": text, **fields})
@@ -77,7 +79,7 @@ class Tenant:
     def stream(self, model, text="Hello there", **fields):
         """A streamed request as a context manager over httpx's response."""
         body = {"model": model, "input": text, "stream": True, **fields}
-        return httpx.stream("POST", f"{self.url}/responses", headers=self.headers, json=body, timeout=30)
+        return httpx.stream("POST", f"{self.url}/responses", headers=self.headers, json=body, timeout=30, verify=TLS)
 
     def record(self, request_id):
         """The usage record, once it has ended."""
