@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from tests.crowd import dechunked
 
 LANES = 16
+ASKED_AND_ANSWERED_SECONDS = 30
 OURS_ALONE = {"x-request-id", "date"}  # headers that differ between any two answers
 
 
@@ -39,10 +40,13 @@ async def answers_to(origin, asked):
     async def lane():
         url = urlsplit(origin)
         reader, writer = await asyncio.open_connection(url.hostname, url.port)
-        for number, request in waiting:
-            writer.write(_written(url.netloc, request))
-            answers[number] = await _read(reader)
-        writer.close()
+        try:
+            for number, request in waiting:
+                writer.write(_written(url.netloc, request))
+                answers[number] = await asyncio.wait_for(_read(reader), ASKED_AND_ANSWERED_SECONDS)
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     await asyncio.gather(*(lane() for _ in range(LANES)))
     return [answers[number] for number in sorted(answers)]
