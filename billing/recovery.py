@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -62,6 +62,8 @@ class Basis(NamedTuple):
 
 
 BasisOf = Callable[[Orphan], Awaitable[Basis]]
+# Takes the payload of an owner's entry; what it says only the gateway knows.
+Own = Callable[[bytes], Awaitable[None]]
 
 
 def orphan_of(row: tuple[Any, ...]) -> Orphan:
@@ -156,6 +158,12 @@ class Replay:
         self._end = end
         self._truth = truth
         self._basis_of = basis_of
+        self._own: Own | None = None
+
+    def with_owners(self, own: Own) -> Self:
+        """The same, which hands entries of owners to `own`; it returns once they are durable."""
+        self._own = own
+        return self
 
     async def run(self) -> int:
         """Replays every spool that nobody holds; returns how many. One that cannot be keeps no other."""
@@ -196,6 +204,8 @@ class Replay:
         faults.reach("replay.entry")
         if end is not None:
             await self._end(end, hold)
+        if self._own is not None:
+            await _all(self._own(entry.payload) for entry in entries if entry.kind is Kind.OWNER)
         faults.reach("replay.settled")
         await asyncio.to_thread(spool.acknowledge, record_id)
 

@@ -30,15 +30,17 @@ class RouteInline(admin.TabularInline):
 @admin.register(Upstream)
 class UpstreamAdmin(admin.ModelAdmin):
     form = UpstreamForm
-    list_display = ("name", "base_url", "key_state", state, "created_at")
+    list_display = ("name", "base_url", "organization", "key_state", state, "created_at")
     list_filter = (("disabled_at", admin.EmptyFieldListFilter),)
     search_fields = ("name", "base_url")
-    fields = ("name", "base_url", "key", "key_state", "allow_private", "disabled_at", "id", "created_at")
+    settings_fields = ("allow_private", "organization", "namespace_prompt_cache")
+    fields = ("name", "base_url", "key", "key_state", *settings_fields, "disabled_at", "id", "created_at")
     readonly_fields = ("key_state", "id", "created_at")
+    autocomplete_fields = ("organization",)
     inlines = (RouteInline,)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.fields if obj else ("name", "base_url", "key", "allow_private")
+        return self.fields if obj else ("name", "base_url", "key", *self.settings_fields)
 
     @admin.display(description="Key kept", boolean=True)
     def key_state(self, upstream: Upstream) -> bool:

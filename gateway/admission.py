@@ -42,6 +42,18 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request as it came, and what is known of what it names: the upstream that has that, None where it may be any,
+    and the input and output together of the response that it continues.
+    """
+
+    call: CreateRequest
+    request_bytes: int
+    upstream_id: UUID | None = None
+    previous_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Allowances:
     """What is assumed of a request that does not say (settings)."""
 
@@ -53,20 +65,19 @@ class Allowances:
 class Candidate:
     """A request that may be admitted: what it wants, and what holding it takes."""
 
-    def __init__(
-        self, caller: Caller, call: CreateRequest, request_bytes: int, catalog: Catalog, allowances: Allowances
-    ) -> None:
+    def __init__(self, caller: Caller, wanted: Wanted, catalog: Catalog, allowances: Allowances) -> None:
         """Raises UnknownModel and its kin, or NoRoute."""
+        call = wanted.call
         name = str(call.model)
         self._takes_limits = caller.endpoint == CREATE
         if not self._takes_limits:
             call = msgspec.structs.replace(call, max_output_tokens=None)  # the endpoint has no such field: none obeys
         model = catalog.model_for(name, endpoint=CREATE, allowed=caller.key.allowed_models)
-        self.route: RouteFacts = first_usable(model)
+        self.route: RouteFacts = first_usable(model, wanted.upstream_id)
         self.price: ListedPrice | None = catalog.price_of(name, caller.at)
         self._caller = caller
         self._call = call
-        self._request_bytes = request_bytes
+        self._request_bytes = wanted.request_bytes
         self._most_output = model.max_output_tokens
         self._allowances = allowances
         self._ratio = catalog.ratio_of(name)
@@ -75,7 +86,7 @@ class Candidate:
             self.route.upstream_model or name, model.context_window, allowances.tool_calls, allowances.tool_input_tokens
         )
         self._whole_window = terms.window
-        self._bound: Bound = bound_of(call, request_bytes, terms)
+        self._bound: Bound = bound_of(call, wanted.request_bytes, terms, previous_tokens=wanted.previous_tokens)
 
     def is_worth_counting(self, refusal: QuotaExceeded) -> bool:
         """Whether a count of the input, however small, would make it fit into what is left."""

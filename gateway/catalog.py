@@ -1,7 +1,7 @@
 """Which models there are, what they cost and which upstream serves them: read at once, looked up per request. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -35,13 +35,22 @@ class NotServedOnEndpoint(UnknownModel):
 
 @dataclass(frozen=True, slots=True)
 class UpstreamFacts:
-    """An upstream that may be called. `sealed_key` opens with the context of its id; None = it needs none."""
+    """An upstream that may be called. `sealed_key` opens with the context of its id; None = it needs none.
+
+    `organization_id`: whose it is alone; None = it is shared between tenants. `namespaces_cache_keys`: a tenant's
+    prompt_cache_key is told apart from other tenants' there.
+    """
 
     id: UUID
     name: str
     base_url: str
     origin: Origin
     sealed_key: bytes | None
+    organization_id: UUID | None = None
+    namespaces_cache_keys: bool = False
+
+    def serves(self, organization_id: UUID | None) -> bool:
+        return self.organization_id in {None, organization_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,24 @@ class Catalog:
     upstreams: dict[UUID, UpstreamFacts] = field(default_factory=dict)
     ratios: dict[str, Ratio] = field(default_factory=dict)
     _remembered: dict[str, ModelFacts | None] = field(default_factory=dict)
+    _seen_by: dict[UUID | None, "Catalog"] = field(default_factory=dict)
+
+    def seen_by(self, organization_id: UUID) -> "Catalog":
+        """The same without what is another organization's alone: for this one it does not exist."""
+        dedicated = {upstream.organization_id for upstream in self.upstreams.values()}
+        viewer = organization_id if organization_id in dedicated else None
+        if viewer not in self._seen_by:
+            self._seen_by[viewer] = self._without_others(viewer) if dedicated - {None} else self
+        return self._seen_by[viewer]
+
+    def _without_others(self, organization_id: UUID | None) -> "Catalog":
+        upstreams = {key: one for key, one in self.upstreams.items() if one.serves(organization_id)}
+        models = {}
+        for name, model in self.models.items():
+            routes = tuple(route for route in model.routes if route.upstream.id in upstreams)
+            if routes or not model.routes:
+                models[name] = replace(model, routes=routes)
+        return Catalog(models, self.prices, upstreams, self.ratios)
 
     def model_for(self, name: str, *, endpoint: str, allowed: Iterable[str]) -> ModelFacts:
         """The model that serves `name`; raises the refusal that fits where a key with `allowed` patterns may not."""

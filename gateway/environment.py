@@ -62,6 +62,9 @@ class Environment:
     def seconds(self, name: str, default: float, *, least: float = 0.001) -> float:
         return self._bounded(name, default, least)
 
+    def names(self, name: str) -> frozenset[str]:
+        return frozenset(part.strip() for part in self.text(name, "").split(",") if part.strip())
+
     def hosts(self, name: str, default: list[str]) -> list[str]:
         hosts = [host.strip() for host in self.text(name, ",".join(default)).split(",") if host.strip()]
         if self.mode == "production" and ("*" in hosts or not self._env.str(name, "")):

@@ -23,8 +23,13 @@ class UpstreamForm(forms.ModelForm):
 
     class Meta:
         model = Upstream
-        fields = ["name", "base_url", "allow_private", "disabled_at"]
-        labels = {"base_url": "Base URL", "allow_private": "Allow a private address"}
+        fields = ["name", "base_url", "allow_private", "organization", "namespace_prompt_cache", "disabled_at"]
+        labels = {
+            "base_url": "Base URL",
+            "allow_private": "Allow a private address",
+            "organization": "Only for",
+            "namespace_prompt_cache": "Keep prompt caches apart",
+        }
 
     def clean_key(self) -> str:
         key = str(self.cleaned_data["key"])

@@ -7,6 +7,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from accounts.models import Organization
 from gateway import sealing
 from gateway.addresses import ForbiddenAddress, origin_of
 
@@ -29,6 +30,15 @@ class Upstream(models.Model):
     base_url = models.CharField(max_length=500, help_text="With the version, e.g. https://api.openai.com/v1")
     sealed_key = models.BinaryField(null=True, blank=True, editable=False)
     allow_private = models.BooleanField(default=False, help_text="Allow plain http and private or loopback addresses.")
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, null=True, blank=True, related_name="upstreams",
+        help_text="Whose it is alone: no other organization is routed here. Empty: shared between all tenants.",
+    )  # fmt: skip
+    namespace_prompt_cache = models.BooleanField(
+        default=False,
+        help_text="Tell the prompt_cache_key of one organization apart from another's, so that none can find out by "
+        "timing what another has sent. Requests without a key get one.",
+    )
     disabled_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 

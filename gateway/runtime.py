@@ -69,9 +69,10 @@ class Runtime:
         )
         self.model_lists = ModelLists(self.transport, settings.UPSTREAM_MODELS_SECONDS)
         lookup = Lookup(self.transport, self.snapshots.catalog)
+        replay = Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of)
         self.upkeep = Upkeep(
             self.process_id, host_id(settings.SPOOL_DIR), self.pool, self.meter,
-            Replay(settings.SPOOL_DIR, self.pool, self.meter.recover, lookup.truth, lookup.basis_of),
+            replay.with_owners(self.ownership.write_again),
         )  # fmt: skip
         self.counts = Counts(self.transport, settings.COUNT_SECONDS)
         self.count_rooms, self.read_rooms = Rooms(settings.COUNTS_AT_ONCE), Rooms(settings.READS_AT_ONCE)

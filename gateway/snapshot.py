@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, cast
+from uuid import UUID
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -63,6 +64,10 @@ class Snapshots:
 
     async def catalog(self) -> Catalog:
         return await self._entry(CATALOG_ENTRY, self._load_catalog)
+
+    async def catalog_for(self, organization_id: UUID) -> Catalog:
+        """What there is for this organization."""
+        return (await self.catalog()).seen_by(organization_id)
 
     async def _entry(self, name: bytes, load: Callable[[], Awaitable[tuple[int, T]]]) -> T:
         cached = self._entries.get(name)

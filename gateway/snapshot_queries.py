@@ -110,6 +110,8 @@ def _upstream_of(row: dict[str, Any]) -> UpstreamFacts | None:
         base_url=row["base_url"],
         origin=origin,
         sealed_key=bytes.fromhex(row["sealed_key"][2:]) if row["sealed_key"] else None,  # bytea is \x... in JSON
+        organization_id=UUID(row["organization_id"]) if row["organization_id"] else None,
+        namespaces_cache_keys=row["namespace_prompt_cache"],
     )
 
 

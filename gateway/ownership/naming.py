@@ -1,13 +1,119 @@
-"""May this request name that stored object? Until ownership is recorded, none may."""
+"""May this request name what it names? Whatever is not known to be the tenant's is answered as if it did not exist.
 
-from gateway.wire.references import references_of
+What is unknown and what is somebody else's get the same answer, byte for byte, after the same work.
+"""
+
+from collections.abc import Collection, Mapping
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from accounts.authentication import KeyFacts
+from gateway.catalog import UpstreamFacts
+from gateway.ownership.owners import Known, NamedResponse, Ownership, Question
+from gateway.wire.references import TAGS, Kind, Reference, digest_of, references_of
 from gateway.wire.request import CreateRequest, InvalidRequest
 
+MOST_REFERENCES = 10_000
+LONGEST_SHOWN = 512
+THE_PROJECT, SOMEBODY_ELSE = 0, 2  # NamedDigest.scope
+PREVIOUS = "previous_response_id"
 
-def refuse_stored_objects(request: CreateRequest) -> None:
-    """InvalidRequest, naming the parameter, where the request names or makes something that outlives it upstream."""
+
+def refuse_unsupported(request: CreateRequest) -> None:
+    """InvalidRequest, naming the parameter, where the request makes what is not served here."""
     if request.background:
         raise InvalidRequest("Background responses are not supported yet.", param="background", code="invalid_value")
-    for param in references_of(request):
-        message = f"'{param}' names a stored object, which this gateway does not support yet."
-        raise InvalidRequest(message, param=param, code="invalid_value")
+    if request.conversation is not None:
+        message = "Conversations are not supported. Continue a response with 'previous_response_id'."
+        raise InvalidRequest(message, param="conversation", code="invalid_value")
+
+
+async def named_in(body: Mapping[str, Any], key: KeyFacts, ownership: Ownership) -> "Named":
+    """What `body` names, and what is known of that: one round trip, none where it names nothing. Unavailable."""
+    references = tuple(islice(references_of(body), MOST_REFERENCES + 1))
+    if len(references) > MOST_REFERENCES:
+        raise InvalidRequest(f"Your request names more than {MOST_REFERENCES} stored objects.")
+    responses = {reference.id: None for reference in references if reference.kind is Kind.RESPONSE}
+    digests = {digest_of(each.kind, each.id): None for each in references if each.kind in TAGS}
+    known = Known()
+    if responses or digests:
+        question = Question(tuple(responses), tuple(digests), key.organization_id, key.project_id)
+        known = await ownership.named(question)
+    return Named(references, known, key)
+
+
+class Named:
+    """What one request names, and what is known of that."""
+
+    def __init__(self, references: tuple[Reference, ...], known: Known, key: KeyFacts) -> None:
+        self._references = references
+        self._organization_id = key.organization_id
+        self._responses = {found.response_id: found for found in known.responses if found.project_id == key.project_id}
+        self._issued = {found.digest: found for found in known.issued}
+
+    @property
+    def upstream_id(self) -> UUID | None:
+        """Where the request must go: the upstream that has what it names. None: wherever its model is served."""
+        return next(filter(None, map(self._place_of, self._references)), None)
+
+    @property
+    def previous_tokens(self) -> int | None:
+        """Input and output of the response that is continued; None where that is not known."""
+        found = (self._response_of(each) for each in self._references if each.field == PREVIOUS)
+        return next((response.tokens for response in found if response is not None), None)
+
+    def check(self, upstream: UpstreamFacts, harmless: Collection[str]) -> None:
+        """InvalidRequest where something is named that may not be, at the upstream where the request would go.
+
+        `harmless`: names of fields that staff allowed.
+        """
+        for reference in self._references:
+            if not self._is_allowed(reference, upstream, harmless):
+                raise _refusal(reference)
+
+    def _is_allowed(self, reference: Reference, upstream: UpstreamFacts, harmless: Collection[str]) -> bool:
+        if reference.kind in {Kind.RESPONSE, Kind.ITEM}:
+            return self._place_of(reference) == upstream.id
+        if reference.kind in {Kind.CARRIED, Kind.CONTENT}:
+            return self._scope_of(reference) != SOMEBODY_ELSE
+        if upstream.organization_id == self._organization_id:
+            return True
+        if reference.kind is Kind.UNKNOWN:
+            return reference.field in harmless
+        return self._scope_of(reference) == THE_PROJECT
+
+    def _place_of(self, reference: Reference) -> UUID | None:
+        """The upstream that keeps it for this project."""
+        if reference.kind is Kind.RESPONSE:
+            response = self._response_of(reference)
+            return response.upstream_id if response else None
+        if reference.kind is Kind.ITEM and self._scope_of(reference) == THE_PROJECT:
+            return self._issued[digest_of(reference.kind, reference.id)].upstream_id
+        return None
+
+    def _response_of(self, reference: Reference) -> NamedResponse | None:
+        return self._responses.get(reference.id)
+
+    def _scope_of(self, reference: Reference) -> int | None:
+        found = self._issued.get(digest_of(reference.kind, reference.id))
+        return found.scope if found else None
+
+
+def _refusal(reference: Reference) -> InvalidRequest:
+    shown, param = reference.id[:LONGEST_SHOWN], reference.param
+    if reference.kind is Kind.RESPONSE:
+        message = f"Previous response with id '{shown}' not found."
+        return InvalidRequest(message, param=param, code="previous_response_not_found")
+    if reference.kind in {Kind.ITEM, Kind.CARRIED}:
+        return InvalidRequest(f"Item with id '{shown}' not found.", param=param)
+    if reference.kind is Kind.CONTENT:
+        message = "The encrypted content could not be verified."
+        return InvalidRequest(message, param=param, code="invalid_encrypted_content")
+    if reference.kind is Kind.UNKNOWN:
+        message = (
+            f"'{param}' may name a stored object and is not known here. The gateway's administrators can allow it."
+        )
+        return InvalidRequest(message, param=param, code="unknown_parameter")
+    message = f"'{param}' names a stored object that is not known to be yours, so it cannot be used here."
+    return InvalidRequest(message, param=param, code="invalid_value")

@@ -21,16 +21,13 @@ from billing.connection import Refused
 from billing.spool.writer import Kind, Spool, SpoolFailed
 from gateway.metrics import ALARMS
 from gateway.ownership.lane import Lane
+from gateway.upstream.failures import Repeated
 
 logger = logging.getLogger(__name__)
 
 OWN = "SELECT gateway_own(%s::json)::text"
 NAMED = "SELECT gateway_named(%s::json)::text"
 NAMEABLE = re.compile(r"[\x21-\x7e]{1,512}")  # what an id is made of; nobody can name any other
-
-
-class Repeated(Exception):
-    """An upstream gave an answer the id of another project's."""
 
 
 class Unavailable(Exception):
@@ -131,69 +128,82 @@ class Ownership:
         except (Refused, ValueError) as error:
             raise Unavailable(type(error).__name__) from error
 
-    async def own(self, response_id: str, owner: Owner, digests: tuple[int, ...] = ()) -> None:
+    async def own(self, response_id: str, owner: Owner) -> None:
         """Durable in the database when it returns, or on our disk, to be written later; then nobody knows the id
         until it is. Repeated.
         """
-        await self._write(_claimed(owner, response_id, digests))
-
-    async def issue(self, owner: Owner, digests: tuple[int, ...]) -> None:
-        """As `own`, without an id."""
-        await self._write(_claimed(owner, "", digests))
+        await self.begin(owner, response_id).durable()
 
     async def deleted(self, response_id: str, owner: Owner) -> None:
         """From now on nobody owns it, and nobody ever will."""
-        await self._write(msgspec.structs.replace(_claimed(owner, response_id, ()), is_deleted=True))
+        await self._handed_in(_claimed(owner, response_id, (), is_deleted=True)).durable()
+
+    def begin(self, owner: Owner, response_id: str = "", digests: tuple[int, ...] = ()) -> "Write":
+        """Hands in that the response is the owner's, and what was issued with it; no id owns nothing."""
+        return self._handed_in(_claimed(owner, response_id, digests))
 
     async def write_again(self, payload: bytes) -> None:
         """Writes what a process that is gone left in its spool. Returns once that is durable, however long it takes."""
-        claimed = msgspec.json.decode(payload, type=Claimed)
-        if not await asyncio.shield(self._writes.hand_in(claimed)):
-            _alarm(claimed)
+        try:
+            claimed = msgspec.json.decode(payload, type=Claimed)
+            if not await asyncio.shield(self._writes.hand_in(claimed)):
+                _alarm(claimed)
+        except (Refused, ValueError) as error:  # one that cannot be written keeps no other; nobody knows its id
+            logger.error("an owner in a spool cannot be written: %s", error)
 
-    async def _write(self, claimed: Claimed) -> None:
-        if not NAMEABLE.fullmatch(claimed.response_id):
-            claimed = msgspec.structs.replace(claimed, response_id="")
-        if not claimed.response_id and not claimed.digests:
-            return
+    def _handed_in(self, claimed: Claimed) -> "Write":
+        return Write(claimed, self._writes.hand_in(claimed), self._spool, self._own_seconds)
+
+
+class Write:
+    """What is on its way into the books, whoever waits for it."""
+
+    def __init__(self, claimed: Claimed, waiter: asyncio.Future[bool], spool: Spool, seconds: float) -> None:
+        self._claimed = claimed
+        self._waiter = waiter
+        self._spool = spool
+        self._until = asyncio.get_running_loop().time() + seconds
+
+    async def durable(self) -> None:
+        """Returns once it outlives whatever dies. Repeated."""
         faults.reach("owner.before")
-        waiter = self._writes.hand_in(claimed)
-        await asyncio.wait([waiter], timeout=self._own_seconds)
-        if not waiter.done():
-            await self._keep(claimed, waiter)
-        elif waiter.exception() is None and not waiter.result():
-            _alarm(claimed)
-            raise Repeated(claimed.response_id)
+        if not self._waiter.done():
+            await asyncio.wait([self._waiter], timeout=self._until - asyncio.get_running_loop().time())
+        if not self._waiter.done():
+            await self._keep()
+        elif self._waiter.exception() is None and not self._waiter.result():
+            _alarm(self._claimed)
+            raise Repeated(f"the response id of another project's answer on request {self._claimed.record_id}")
         faults.reach("owner.after")
 
-    async def _keep(self, claimed: Claimed, waiter: asyncio.Future[bool]) -> None:
+    async def _keep(self) -> None:
         """On our disk until the lane has it. It has an id of its own there: the request may be settled before."""
         entry_id = uuid4()
-
-        def is_written(waiter: asyncio.Future[bool]) -> None:
-            if waiter.cancelled() or waiter.exception() is not None:
-                return
-            if not waiter.result():
-                _alarm(claimed)
-            self._spool.acknowledge(entry_id)
-
         try:
-            self._spool.append(Kind.OWNER, entry_id, msgspec.json.encode(claimed))
-            waiter.add_done_callback(is_written)
+            self._spool.append(Kind.OWNER, entry_id, msgspec.json.encode(self._claimed))
+            self._waiter.add_done_callback(lambda waiter: self._is_known(waiter, entry_id))
             await self._spool.sync()
         except SpoolFailed as error:  # the lane still has it; should this process die too, nobody knows the id
             ALARMS.labels(reason="owner_not_kept").inc()
-            logger.error("the owner of the answer to %s is not on disk: %s", claimed.record_id, error)
+            logger.error("the owner of the answer to %s is not on disk: %s", self._claimed.record_id, error)
+
+    def _is_known(self, waiter: asyncio.Future[bool], entry_id: UUID) -> None:
+        if waiter.cancelled() or waiter.exception() is not None:
+            return
+        if not waiter.result():
+            _alarm(self._claimed)
+        self._spool.acknowledge(entry_id)
 
 
-def _claimed(owner: Owner, response_id: str, digests: tuple[int, ...]) -> Claimed:
+def _claimed(owner: Owner, response_id: str, digests: tuple[int, ...], *, is_deleted: bool = False) -> Claimed:
     return Claimed(
         organization_id=owner.organization_id,
         project_id=owner.project_id,
         upstream_id=owner.upstream_id,
         record_id=owner.record_id,
-        response_id=response_id,
+        response_id=response_id if NAMEABLE.fullmatch(response_id) else "",
         digests=digests,
+        is_deleted=is_deleted,
     )
 
 

@@ -27,6 +27,7 @@ from gateway.upstream.failures import (
     UpstreamFailed,
     failure_of,
 )
+from gateway.wire.cache_key import CacheKey
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ QUERY = re.compile(rb"[!-~]{0,4000}")
 class Call:
     """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
 
+    `cache_key` is what to restore in the answer, where it was set in the body.
     `is_model_ours`: the catalog names the model in full, so that an upstream without it is set up wrongly.
     """
 
@@ -51,16 +53,18 @@ class Call:
     beta: bytes = b""
     query: bytes = b""
     method: str = "POST"
+    cache_key: CacheKey | None = None
     is_model_ours: bool = False
 
 
 class Exchange:
     """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
 
-    def __init__(self, response: httpx.Response, upstream: UpstreamFacts) -> None:
+    def __init__(self, response: httpx.Response, upstream: UpstreamFacts, cache_key: CacheKey | None = None) -> None:
         assert isinstance(response.stream, httpx.AsyncByteStream)
         self._response = response
         self._pieces = aiter(response.stream)
+        self._cache_key = cache_key
         self.headers = response.headers
         self.censor = Censor(upstream)
         self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
@@ -81,6 +85,10 @@ class Exchange:
                 raise Broken(f"an answer of more than {most} bytes")
         return bytes(body)
 
+    def restored(self, document: bytes) -> bytes:
+        """The answer, or some of its events, as the tenant is to see it."""
+        return self._cache_key.restored(document) if self._cache_key else document
+
     async def close(self) -> None:
         """Gives the connection back, or closes it where the answer is not complete: the upstream then stops."""
         await self._response.aclose()
@@ -94,7 +102,7 @@ async def start(transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Ca
     except httpx.HTTPError as error:
         logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
         raise _translated(error) from error
-    exchange = Exchange(response, route.upstream)
+    exchange = Exchange(response, route.upstream, call.cache_key)
     if response.status_code == 200 and not _is_encoded(response.headers):
         return exchange
     try:

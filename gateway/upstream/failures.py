@@ -56,6 +56,10 @@ class TooLarge(Broken):
     """One event of a stream is larger than we keep. What it holds was made, and is paid for upstream."""
 
 
+class Repeated(UpstreamFailed):
+    """The answer has the id of another project's: it is withheld, and paid for all the same."""
+
+
 class Answered(UpstreamFailed):
     """The upstream answered with a failure. `is_not_found`: what was asked for is not there."""
 

@@ -6,7 +6,7 @@ Every row of the table of endings (docs/endings.md) is decided here.
 import logging
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
@@ -28,14 +28,28 @@ MOST_USAGE_BRACKETS = 100  # what is nested as deeply as we can read could not b
 NOTHING_READ = Reading()
 
 
+class Write(Protocol):
+    """What was handed in to be kept, whoever waits for it."""
+
+    async def durable(self) -> None: ...
+
+
+class Claim(Protocol):
+    """What an answer makes its project's (gateway/ownership/claim.py). None: there is nothing to keep."""
+
+    def opened(self, response_id: str) -> Write | None: ...
+    def ended(self, response_id: str, output: object) -> Write | None: ...
+
+
 class Outcome:
     """The end of one admitted request. The first ending counts; later ones change nothing."""
 
-    def __init__(self, admitted: Admitted, meter: Meter, arrived: float) -> None:
+    def __init__(self, admitted: Admitted, meter: Meter, arrived: float, claim: Claim | None = None) -> None:
         """`arrived`: time.monotonic() when the request came."""
         self._admitted = admitted
         self._meter = meter
         self._arrived = arrived
+        self._claim = claim
         self.is_known = False
         self.status: int | None = None  # of our answer; None as long as the client got none
         self.first_byte_ms: int | None = None
@@ -48,6 +62,13 @@ class Outcome:
         except BillingUnavailable:
             await self._settle(self._void(NOTHING_READ))
             raise
+
+    async def opens(self, reading: Reading) -> None:
+        """More of the answer is about to leave: not before its id, once that is known, has its owner. Repeated."""
+        if reading.response_id and self._claim is not None:
+            write = self._claim.opened(reading.response_id)
+            if write is not None:
+                await write.durable()
 
     def watched(self, reading: Reading) -> None:
         """What is known of the answer so far, kept in case that this process does not see its end."""
@@ -63,8 +84,16 @@ class Outcome:
         self.first_byte_ms = self._elapsed_ms()
 
     async def ended(self, reading: Reading, *, drained: bool, without_usage: str = "usage_absent") -> None:
-        """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none."""
-        reading = self._judged(reading)
+        """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none.
+
+        Repeated where its id turns out to be another project's; it is settled all the same.
+        """
+        write = self._claim.ended(reading.response_id, reading.output) if self._claim and reading.ending else None
+        await self._settle_ended(self._judged(reading), drained, without_usage)
+        if write is not None:
+            await write.durable()
+
+    async def _settle_ended(self, reading: Reading, drained: bool, without_usage: str) -> None:
         if reading.usage is not None:
             await self._settle(self._settled(reading, reading.usage, "drained" if drained else "reported"))
         elif reading.delta_events or reading.ending in {"completed", "incomplete"}:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from billing import faults
 from gateway.upstream.client import Client, Headers
 from gateway.upstream.exchange import Exchange
-from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFailed
+from gateway.upstream.failures import Broken, Repeated, TooLarge, Unreadable, UpstreamFailed
 from gateway.upstream.keepalive import KeptAlive
 from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
@@ -53,6 +53,7 @@ class Relay:
         self._splitter = EventSplitter(max_bytes)
         self._tap = Tap()
         self._before_first_event = b""
+        self._has_begun = False  # our answer to the client
         self._deadline = asyncio.timeout(None)  # of a drain
         self._closes_by: float | None = None  # the loop's time by which the upstream should close after its ending
         self._is_draining = False
@@ -70,6 +71,8 @@ class Relay:
                 await self._pass_on(self._exchange, client)
         except TimeoutError:
             await self._cut(client)
+        except Repeated as failure:
+            await self._withhold(failure, client)
         except UpstreamFailed as failure:
             await self._break_off(failure, client)
         except asyncio.CancelledError:
@@ -92,7 +95,7 @@ class Relay:
             await self._pass_body(exchange, client)
 
     async def _pass_body(self, exchange: Exchange, client: Client) -> None:
-        body = exchange.censor.answer(await exchange.read(self._max_bytes))
+        body = exchange.restored(exchange.censor.answer(await exchange.read(self._max_bytes)))
         reading = read_answer(body)
         if reading is None:
             raise Unreadable("the answer is no JSON object")
@@ -133,7 +136,7 @@ class Relay:
 
     async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
         """Whole events go on to the client, the stream's ending only once its record is settled."""
-        block = exchange.censor.events(block)
+        block = exchange.restored(exchange.censor.events(block))
         if not self._tap.events:
             block = self._before_first_event + block
             if not has_data(block):  # a comment decides nothing: the answer may still become a plain error
@@ -143,10 +146,12 @@ class Relay:
                 return
             if not is_whole(next(filter(has_data, events_of(block)))):
                 raise Unreadable("the first event is no JSON object")
-            if not client.is_gone:
-                self._outcome.answer_begins(200)
-                await client.start(200, [*_passed_on(exchange), *STREAM_HEADERS])
         ending = self._tap.watch(block)
+        await self._outcome.opens(self._tap.reading)
+        if not self._has_begun and not client.is_gone:
+            self._has_begun = True
+            self._outcome.answer_begins(200)
+            await client.start(200, [*_passed_on(exchange), *STREAM_HEADERS])
         if self._tap.has_chat_usage(block):
             block, ending = events_with_responses_keys(block, ending)
         if ending is None:
@@ -193,10 +198,20 @@ class Relay:
             await client.send(ending_of_ours(tap, code="upstream_error", message=BROKE))
         await client.end()
 
+    async def _withhold(self, failure: Repeated, client: Client) -> None:
+        """Nothing of an answer with somebody else's id may be seen. What it took is paid for."""
+        if not self._has_begun:
+            self._outcome.status = None if client.is_gone else failure.status
+        await self._outcome.cut(self._tap.reading, flag="withheld")
+        if not self._has_begun:
+            raise failure
+        await client.send(ending_of_ours(Tap(), code="upstream_error", message=BROKE))
+        await client.end()
+
     async def _stop(self, client: Client) -> None:
         """The server stops and will not wait: the record is handed in first, the client sees a failure."""
         self._abandon()
-        if self._tap.events and self._tap.reading.ending is None:
+        if self._has_begun and self._tap.reading.ending is None:
             await client.send(ending_of_ours(self._tap, code="server_shutdown", message=SHUTDOWN))
             await client.end()
 

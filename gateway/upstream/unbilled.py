@@ -21,6 +21,7 @@ class Ending(Protocol):
     upstream_request_id: str
 
     async def dispatch(self) -> None: ...
+    async def opens(self, reading: Reading) -> None: ...
     def watched(self, reading: Reading) -> None: ...
     def answer_begins(self, status: int) -> None: ...
     async def ended(self, reading: Reading, *, drained: bool, without_usage: str = ...) -> None: ...
@@ -38,6 +39,9 @@ class Unbilled:
         self.upstream_request_id = ""
 
     async def dispatch(self) -> None:
+        pass
+
+    async def opens(self, reading: Reading) -> None:
         pass
 
     def watched(self, reading: Reading) -> None:

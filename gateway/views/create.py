@@ -6,28 +6,37 @@ from functools import partial
 from django.conf import settings
 
 from accounts.authentication import KeyFacts, Scope
-from gateway.admission import COMPACT, CREATE, Caller, Candidate, admit
+from gateway.admission import COMPACT, CREATE, Caller, Candidate, Wanted, admit
 from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
-from gateway.ownership.naming import refuse_stored_objects
+from gateway.ownership.claim import Claim, owner_of
+from gateway.ownership.naming import Named, named_in, refuse_unsupported
 from gateway.permission import betas, permit
+from gateway.upstream.cache_keys import with_own_cache_key
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Relay
 from gateway.upstream.routing import first_usable
 from gateway.views.entry import allows
 from gateway.views.unbilled import unbilled
-from gateway.wire.request import CreateRequest, parse_create, with_fields, with_model
+from gateway.wire.document import object_of
+from gateway.wire.request import CreateRequest, create_of, with_fields, with_model
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a tenant asks for, as it may go upstream."""
+    """What a tenant asks for, as it may go upstream. `is_stored`: the upstream will keep the answer."""
 
     fields: CreateRequest
     body: bytes
     betas: str
+    named: Named
+    is_stored: bool
+
+    @property
+    def wanted(self) -> Wanted:
+        return Wanted(self.fields, len(self.body), self.named.upstream_id, self.named.previous_tokens)
 
 
 @allows(Scope.RESPONSES)
@@ -47,9 +56,10 @@ async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
     """POST /v1/responses/input_tokens: free, and few at once for an organization."""
     runtime = request.runtime
     asked = await _asked(request, key, "input_tokens")
-    catalog = await runtime.snapshots.catalog()
+    catalog = await runtime.snapshots.catalog_for(key.organization_id)
     model = catalog.model_for(str(asked.fields.model), endpoint=CREATE, allowed=key.allowed_models)
-    route = first_usable(model)
+    route = first_usable(model, asked.named.upstream_id)
+    asked.named.check(route.upstream, settings.HARMLESS_IDS)
     call = _upstream_call(request, "/responses/input_tokens", asked, route)
     call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
     return unbilled(runtime.count_rooms, key, partial(start, runtime.transport, route, call))
@@ -58,28 +68,33 @@ async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
 async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> RelayedAnswer:
     runtime = request.runtime
     asked = await _asked(request, key, endpoint)
-    catalog = await runtime.snapshots.catalog()
-    caller = _caller(request, key, endpoint)
-    candidate = Candidate(caller, asked.fields, len(asked.body), catalog, runtime.allowances)
+    catalog = await runtime.snapshots.catalog_for(key.organization_id)
+    candidate = Candidate(_caller(request, key, endpoint), asked.wanted, catalog, runtime.allowances)
+    asked.named.check(candidate.route.upstream, settings.HARMLESS_IDS)
     call = _upstream_call(request, path, asked, candidate.route)
     call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
+    call = with_own_cache_key(call, asked.fields, candidate.route.upstream, key.organization_id)
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
-    outcome = Outcome(offer.admitted, runtime.meter, request.arrived)
+    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored)
+    outcome = Outcome(offer.admitted, runtime.meter, request.arrived, claim)
     relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
 
 
 async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
-    """With nothing in it that may not be named or is not allowed; InvalidRequest names what is."""
+    """With nothing in it that is not allowed: InvalidRequest names what is. What it names is still to be checked."""
     body = await json_body(request)
-    fields = parse_create(body)
-    refuse_stored_objects(fields)
+    document = object_of(body)
+    fields = create_of(document)
+    refuse_unsupported(fields)
     set_by_policy = permit(fields, key)
     if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
         body = with_fields(body, set_by_policy)
-    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key))
+    named = await named_in(document, key, request.runtime.ownership)
+    is_stored = endpoint == CREATE and set_by_policy.get("store", fields.store) is not False
+    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key), named, is_stored)
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:

@@ -15,7 +15,7 @@ from gateway.views.entry import allows
 @allows(Scope.MODELS)
 async def list_models(request: Request, key: KeyFacts) -> HttpResponse:
     """GET /v1/models: what this key may use, patterns resolved by the upstreams' own lists."""
-    catalog = await request.runtime.snapshots.catalog()
+    catalog = await request.runtime.snapshots.catalog_for(key.organization_id)
     models = await usable_models(catalog, request.runtime.model_lists, key.allowed_models)
     return _json({"object": "list", "data": [_described(name, endpoints) for name, endpoints in models]})
 
@@ -23,7 +23,7 @@ async def list_models(request: Request, key: KeyFacts) -> HttpResponse:
 @allows(Scope.MODELS)
 async def retrieve_model(request: Request, key: KeyFacts, model: str) -> HttpResponse:
     """GET /v1/models/{model}: one of those listed; any other is unknown, whatever the reason."""
-    catalog = await request.runtime.snapshots.catalog()
+    catalog = await request.runtime.snapshots.catalog_for(key.organization_id)
     endpoints = await usable_model(catalog, request.runtime.model_lists, key.allowed_models, model)
     if endpoints is None:
         raise UnknownModel(model)

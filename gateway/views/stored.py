@@ -15,6 +15,7 @@ from gateway.upstream.lookup import RESPONSE_ID
 from gateway.upstream.relay import Drains
 from gateway.views.entry import allows
 from gateway.views.unbilled import NOBODY_READS_ON, unbilled
+from gateway.wire.cache_key import CacheKey
 
 
 @allows(Scope.READ)
@@ -92,6 +93,7 @@ class Stored:
             beta=self.request.headers.get("openai-beta", "").encode(),
             query=query,
             method=method,
+            cache_key=CacheKey(self.owner.organization_id) if self.route.upstream.namespaces_cache_keys else None,
         )
 
 
@@ -102,7 +104,7 @@ async def _stored(request: Request, key: KeyFacts, response_id: str) -> Stored:
     owner = await request.runtime.ownership.owner(response_id)
     if owner is None or owner.project_id != key.project_id:
         raise ResponseNotFound(response_id)
-    upstream = (await request.runtime.snapshots.catalog()).upstreams.get(owner.upstream_id)
+    upstream = (await request.runtime.snapshots.catalog_for(key.organization_id)).upstreams.get(owner.upstream_id)
     if upstream is None:
         raise Unusable("the upstream that has a stored response is disabled")
     return Stored(request, key, response_id, owner, RouteFacts(upstream, ""))

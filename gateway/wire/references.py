@@ -1,54 +1,197 @@
-"""Which stored objects a request body names. Pure; gateway/ownership.py decides who may name them.
+"""What a request body names that may lie at the upstream: references to stored objects. Pure.
 
-So far only the fields of the first release's refusals; the whole table of protocol.md 1.2 comes with ownership.
+One table says what each id-like field is. Whatever else ends in `_id` or `_ids`, or is called `id`, is UNKNOWN, outside
+of the parts where tenants write what they like. gateway/ownership/naming.py says who may name what (protocol.md 1.2).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
-from gateway.wire.request import CreateRequest
+from gateway.wire.objects import Object
 
-FIELDS = ("conversation", "previous_response_id", "prompt")
-ITEM_FIELDS = ("file_id", "container_id")
+
+class Kind(Enum):
+    RESPONSE = auto()
+    ITEM = auto()  # a pure reference: the upstream is to read the item from its store
+    CARRIED = auto()  # the id of what is there with its content
+    CONTENT = auto()  # encrypted, and bound to the upstream's account
+    OBJECT = auto()  # a file, container, vector store, prompt, skill, connector, ...
+    UNKNOWN = auto()
+
+
+_Trail = tuple[Any, str | int]  # what is around, and the key or index under which something stands there
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`id` is empty where no text stands there."""
+
+    trail: _Trail
+    id: str
+    kind: Kind
+
+    @property
+    def field(self) -> str:
+        return str(self.trail[1])
+
+    @property
+    def param(self) -> str:
+        """Where it stands, e.g. `input[0].content[1].file_id`: spelt out only for who asks, as places may be deep."""
+        steps: list[str] = []
+        trail: _Trail | None = self.trail
+        while trail is not None:
+            trail, step = trail
+            steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_KEY]}")
+        return "".join(reversed(steps)).removeprefix(".")
+
+
+LONGEST_KEY = 64  # longer ones are in no table, and are not worth remembering
+ANY = None
+# (what holds it, the field): the key under which its object, or the list that its object is in, stands.
+REFERENCES: dict[tuple[str | None, str], Kind] = {
+    ("", "previous_response_id"): Kind.RESPONSE,
+    ("prompt_cache_options", "comparison_response_id"): Kind.RESPONSE,
+    ("", "conversation"): Kind.OBJECT,
+    ("conversation", "id"): Kind.OBJECT,
+    ("", "prompt"): Kind.OBJECT,
+    ("prompt", "id"): Kind.OBJECT,
+    ("background_options", "continuation_id"): Kind.OBJECT,
+    ("input", "id"): Kind.CARRIED,  # or ITEM
+    ("input", "approval_request_id"): Kind.CARRIED,
+    ("annotations", "container_id"): Kind.CARRIED,
+    ("annotations", "file_id"): Kind.CARRIED,
+    ("results", "file_id"): Kind.CARRIED,
+    (ANY, "encrypted_content"): Kind.CONTENT,
+    (ANY, "file_id"): Kind.OBJECT,
+    (ANY, "file_ids"): Kind.OBJECT,
+    (ANY, "container_id"): Kind.OBJECT,
+    ("tools", "container"): Kind.OBJECT,
+    (ANY, "vector_store_id"): Kind.OBJECT,
+    (ANY, "vector_store_ids"): Kind.OBJECT,
+    (ANY, "skill_id"): Kind.OBJECT,
+    ("tools", "connector_id"): Kind.OBJECT,
+    ("tools", "tunnel_id"): Kind.OBJECT,
+}
+# References only where a text stands there; an object is gone through like any other.
+NAMES_OR_OBJECTS = {"conversation", "prompt", "container"}
+# Fields that look like references and name nothing beyond the body itself.
+HARMLESS: set[tuple[str | None, str]] = {
+    (ANY, "call_id"),
+    ("caller", "caller_id"),  # another item of the same input
+    ("pending_safety_checks", "id"),
+    ("acknowledged_safety_checks", "id"),
+}
+# Where tenants and their tools write what they like.
+FREE_FORM: set[tuple[str | None, str]] = {
+    (ANY, "metadata"),
+    (ANY, "client_metadata"),
+    (ANY, "arguments"),
+    ("format", "schema"),
+    ("json_schema", "schema"),
+    ("tools", "parameters"),
+    ("function", "parameters"),
+    ("tools", "output_schema"),
+    ("tools", "input_schema"),  # of an MCP server's tool
+    ("tools", "annotations"),  # likewise
+    ("tools", "headers"),
+    ("tool_choice", "tools"),
+    ("prompt", "variables"),
+    ("results", "attributes"),
+    ("action", "env"),
+}
+FREE_FORM_ENDING = "_passthrough"
+OUTPUT = "output"  # of a tool: what is known there is a reference, what is not known is a tool's own
 BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
-TOOL_FIELDS = ("vector_store_ids", "connector_id")
-TOOL_PARTS = ("container", "environment", "input_image_mask")
-TOOL_PART_FIELDS = ("container_id", "file_id", "file_ids")
+TAGS = {Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object "}
 
 
-def references_of(request: CreateRequest) -> Iterator[str]:
-    """The parameters that name a stored object, e.g. `previous_response_id`, `input[0].content[1].file_id`."""
-    for name in FIELDS:
-        if getattr(request, name) is not None:
-            yield name
-    for index, item in enumerate(request.input if isinstance(request.input, list) else ()):
-        if isinstance(item, dict):
-            yield from _of_item(item, f"input[{index}]")
-    for index, tool in enumerate(request.tools if isinstance(request.tools, list) else ()):
-        if isinstance(tool, dict):
-            yield from _of_tool(tool, f"tools[{index}]")
+_Place = tuple[Any, _Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
 
 
-def _of_item(item: dict[str, Any], place: str) -> Iterator[str]:
-    if item.get("type") == "item_reference" or ("id" in item and item.keys() <= BARE_ITEM):
-        yield f"{place}.id"
-    for name in ITEM_FIELDS:
-        if item.get(name) is not None:
-            yield f"{place}.{name}"
-    for field in ("content", "output"):
-        parts = item.get(field)
-        for index, part in enumerate(parts if isinstance(parts, list) else [parts]):
-            if isinstance(part, dict) and part.get("file_id") is not None:
-                yield f"{place}.{field}[{index}].file_id"
+def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
+    """All that `body` names, whatever the nesting. An id in a list is one reference, like one that stands alone."""
+    places: list[_Place] = [(body, None, "", False)]
+    while places:
+        node, trail, holder, is_output = places.pop()
+        if isinstance(node, list):
+            for index, value in enumerate(node):
+                if isinstance(value, dict | list):
+                    places.append((value, (trail, index), holder, is_output))
+            continue
+        for key, value in node.items():
+            is_nested = isinstance(value, dict | list)
+            is_free, kind = _rule_of(holder, key) if len(key) <= LONGEST_KEY else (False, _unknown(key))
+            if is_nested and not is_free:
+                places.append((value, (trail, key), key, is_output or key == OUTPUT))
+            if kind is not None and value is not None:
+                yield from _named(node, (trail, key), kind, is_output)
 
 
-def _of_tool(tool: dict[str, Any], place: str) -> Iterator[str]:
-    for name in TOOL_FIELDS:
-        if tool.get(name):
-            yield f"{place}.{name}"
-    if isinstance(tool.get("container"), str):
-        yield f"{place}.container"
-    for name in TOOL_PARTS:
-        part = tool.get(name)
-        if isinstance(part, dict):
-            yield from (f"{place}.{name}.{field}" for field in TOOL_PART_FIELDS if part.get(field))
+def is_id_like(key: str) -> bool:
+    return key.casefold().endswith(("_id", "_ids")) or key.casefold() == "id"
+
+
+def issued_in(output: object) -> Iterator[tuple[Kind, str]]:
+    """What the output items of an answer give away that may be named later; no text of a model or a tool is read."""
+    for item in _objects_in(output):
+        yield from _texts(Kind.ITEM, item.get("id"))
+        yield from _texts(Kind.CONTENT, item.get("encrypted_content"))
+        yield from _texts(Kind.OBJECT, item.get("container_id"))
+        environment = item.get("environment")
+        if isinstance(environment, dict):
+            yield from _texts(Kind.OBJECT, environment.get("container_id"))
+        for part in _objects_in(item.get("content")):
+            yield from _texts(Kind.CONTENT, part.get("encrypted_content"))
+            for note in _objects_in(part.get("annotations")):
+                yield from _texts(Kind.OBJECT, note.get("container_id"), note.get("file_id"))
+
+
+def digest_of(kind: Kind, name: str) -> int:
+    """64 bits, signed, by which what was issued is known again."""
+    text = TAGS[kind] + name.encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
+
+
+@lru_cache(maxsize=4096)
+def _rule_of(holder: str, key: str) -> tuple[bool, Kind | None]:
+    """Whether a field is free-form, and what it is as a reference; None for one that is none."""
+    is_free = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM or key.endswith(FREE_FORM_ENDING)
+    kind = REFERENCES.get((holder, key)) or REFERENCES.get((ANY, key))
+    if kind is None and not is_free and (holder, key) not in HARMLESS and (ANY, key) not in HARMLESS:
+        kind = _unknown(key)
+    return is_free, kind
+
+
+def _unknown(key: str) -> Kind | None:
+    return Kind.UNKNOWN if is_id_like(key) else None
+
+
+def _is_pure_reference(item: Object) -> bool:
+    """Whether the upstream would have to read the item from its store: it says which, and nothing of what is in it."""
+    has_content = any(value not in (None, "", [], {}) for key, value in item.items() if key not in BARE_ITEM)
+    return item.get("type") == "item_reference" or not has_content
+
+
+def _named(node: Object, trail: _Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
+    key = str(trail[1])
+    value = node[key]
+    if (is_output and kind is Kind.UNKNOWN) or (key in NAMES_OR_OBJECTS and isinstance(value, dict)):
+        return
+    if kind is Kind.CARRIED and key == "id" and _is_pure_reference(node):
+        kind = Kind.ITEM
+    for name in value if isinstance(value, list) else (value,):
+        yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)
+
+
+def _objects_in(values: object) -> Iterable[Object]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else ()
+
+
+def _texts(kind: Kind, *values: object) -> Iterator[tuple[Kind, str]]:
+    for value in values:
+        if isinstance(value, str):
+            yield kind, value

@@ -33,6 +33,7 @@ class CreateRequest(msgspec.Struct):
     tools: Any = None
     context_management: Any = None
     personality: Any = None
+    prompt_cache_key: Any = None
     multi_agent: Any = None
 
 

@@ -36,6 +36,7 @@ class Reading:
     tool_calls: dict[str, int] = field(default_factory=dict)
     ending: str | None = None
     error_code: str | None = None
+    output: Any = None  # the items of a complete answer, as they came
 
     def begin(self, response: Object) -> None:
         """Takes over what a response object says of itself before it is complete. Its usage is not one yet."""
@@ -48,6 +49,7 @@ class Reading:
         self.begin(response)
         self.tool_calls = tool_calls_of(response)
         self.report(response.get("usage"))
+        self.output = response.get("output")
         self.ending = ending
         error = response.get("error")
         self.error_code = _text(error.get("code")) if isinstance(error, dict) else None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from accounts.authentication import KeyFacts
 from billing.price_list import ListedPrice, PriceList
 from gateway.addresses import origin_of
-from gateway.admission import Allowances, Caller, Candidate
+from gateway.admission import Allowances, Caller, Candidate, Wanted
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
 from gateway.wire.request import parse_create
 from tests.billing.books import new_id
@@ -33,4 +33,4 @@ def candidate_of(body, sheet=None, *, context_window=400_000, model_cap=128_000,
     prices = [ListedPrice(PRICE_ID, name, datetime(2026, 1, 1, tzinfo=UTC), sheet)] if sheet else []
     model = ModelFacts(name, ("responses",), context_window, model_cap, (RouteFacts(UPSTREAM, ""),))
     caller = Caller(new_id(), NOW, key_facts(**(owner or {})), uuid.uuid4(), "", "")
-    return Candidate(caller, call, len(body), Catalog({name: model}, PriceList(prices)), ALLOWANCES)
+    return Candidate(caller, Wanted(call, len(body)), Catalog({name: model}, PriceList(prices)), ALLOWANCES)

@@ -11,7 +11,7 @@ from billing.price_list import ListedPrice, PriceList
 from billing.pricing import PriceSheet, TokenPrice
 from billing.refusals import Lacking, QuotaExceeded
 from gateway.addresses import origin_of
-from gateway.admission import Allowances, Caller, Candidate, admit
+from gateway.admission import Allowances, Caller, Candidate, Wanted, admit
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
 from gateway.wire.request import parse_create
 
@@ -32,7 +32,7 @@ def candidate_of(most_output=100_000, **fields):
     )  # fmt: skip
     caller = Caller(uuid.uuid4(), NOW, key, uuid.uuid4(), "", "")
     catalog = Catalog({"m": model}, PriceList([price]))
-    return Candidate(caller, parse_create(body), len(body), catalog, Allowances(16_384, 8, 32_000))
+    return Candidate(caller, Wanted(parse_create(body), len(body)), catalog, Allowances(16_384, 8, 32_000))
 
 
 class Quotas:

@@ -6,7 +6,8 @@ import uuid
 import pytest
 
 from billing.spool.writer import Spool
-from gateway.ownership.owners import Owner, Ownership, Question, Repeated, Unavailable
+from gateway.ownership.owners import Owner, Ownership, Question, Unavailable
+from gateway.upstream.failures import Repeated
 from tests import plane_database
 
 
@@ -90,7 +91,7 @@ async def test_what_was_issued_is_known_by_who_is_nearest(started):
     number = uuid.uuid4().int >> 65
     for offset, owners in enumerate([(mine, stranger), (sibling, stranger), (stranger,)]):
         for owner in owners:
-            await ownership.issue(of_its_request(owner), (number + offset,))
+            await ownership.begin(of_its_request(owner), digests=(number + offset,)).durable()
     asked = Question((), tuple(range(number, number + 4)), mine.organization_id, mine.project_id)
     found = {item.digest - number: (item.scope, item.upstream_id) for item in (await ownership.named(asked)).issued}
     assert found == {0: (0, mine.upstream_id), 1: (1, sibling.upstream_id), 2: (2, stranger.upstream_id)}

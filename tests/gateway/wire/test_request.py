@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.references import references_of
 from gateway.wire.request import InvalidRequest, parse_create, with_fields, with_model
 
 
@@ -79,42 +78,3 @@ def test_fields_are_set_where_they_are_null_or_missing():
     assert with_fields(body, {"max_output_tokens": 512, "max_tool_calls": 8}) == (
         b'{"max_tool_calls":8,' + body[1:].replace(b": null", b": 512")
     )
-
-
-# References to stored objects
-
-
-@pytest.mark.parametrize(
-    ("fields", "named"),
-    [
-        ({"previous_response_id": "resp_1"}, ["previous_response_id"]),
-        ({"conversation": {"id": "conv_1"}, "prompt": {"id": "p"}}, ["conversation", "prompt"]),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, ["input[0].id"]),
-        ({"input": [{"id": "msg_1"}, {"id": "rs_1", "type": None}]}, ["input[0].id", "input[1].id"]),
-        ({"input": [{"type": "image_generation_call", "id": "ig_1", "status": "completed"}]}, ["input[0].id"]),
-        ({"input": [{"type": "message", "content": [{}, {"file_id": "file_1"}]}]}, ["input[0].content[1].file_id"]),
-        ({"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]}, ["input[0].output[0].file_id"]),
-        ({"tools": [{}, {"vector_store_ids": ["vs_1"]}]}, ["tools[1].vector_store_ids"]),
-        ({"tools": [{"container": "cntr_1"}]}, ["tools[0].container"]),
-        ({"tools": [{"container": {"file_ids": ["f"]}}]}, ["tools[0].container.file_ids"]),
-        ({"tools": [{"environment": {"container_id": "c"}}]}, ["tools[0].environment.container_id"]),
-        ({"tools": [{"input_image_mask": {"file_id": "f"}}]}, ["tools[0].input_image_mask.file_id"]),
-        ({"tools": [{"connector_id": "c"}]}, ["tools[0].connector_id"]),
-    ],
-)  # fmt: skip
-def test_what_names_a_stored_object_is_found(fields, named):
-    assert list(references_of(parse_create(request(**fields)))) == named
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {}, {"input": "resp_1"}, {"previous_response_id": None, "conversation": None},
-        {"input": [{"id": "msg_1", "type": "message", "content": "by a client"}, "x", None, [1]]},
-        {"input": [{"type": "function_call_output", "call_id": "call_1", "output": "file_id"}]},
-        {"tools": [{"container": {"type": "auto"}, "vector_store_ids": []}, "x",
-         {"parameters": {"container_id": "c"}}]},
-    ],
-)  # fmt: skip
-def test_what_names_none_is_let_through(fields):
-    assert list(references_of(parse_create(request(**fields)))) == []

@@ -1,0 +1,80 @@
+"""The request types of the installed openai package: every field that looks like a reference has its place in a table,
+and so has every free-form part.
+"""
+
+import collections.abc
+import typing
+
+import pytest
+import typing_extensions
+from openai.types.beta import response_compact_params as beta_compact
+from openai.types.beta import response_create_params as beta_create
+from openai.types.beta.responses import input_token_count_params as beta_count
+from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
+
+from gateway.wire.references import ANY, FREE_FORM, HARMLESS, REFERENCES, is_id_like
+
+REQUESTS = [
+    response_create_params.ResponseCreateParamsStreaming,
+    response_create_params.ResponseCreateParamsNonStreaming,
+    response_compact_params.ResponseCompactParams,
+    input_token_count_params.InputTokenCountParams,
+    beta_create.ResponseCreateParamsStreaming,
+    beta_compact.ResponseCompactParams,
+    beta_count.InputTokenCountParams,
+]
+NAMED_OTHERWISE = {"encrypted_content", "container", "conversation", "prompt"}
+
+
+class Fields:
+    """All fields of some request types, each with what holds it."""
+
+    def __init__(self, requests):
+        self.all, self.free, self._seen = set(), set(), set()
+        for request in requests:
+            self._walk(request, "", "")
+
+    def _walk(self, kind, holder, field):
+        origin = typing.get_origin(kind)
+        if origin in {dict, collections.abc.Mapping}:
+            self.free.add((holder, field))
+        elif origin is not None:
+            for argument in typing.get_args(kind):
+                self._walk(argument, holder, field)
+        elif typing_extensions.is_typeddict(kind) and (kind, field) not in self._seen:
+            self._seen.add((kind, field))
+            for name, inner in typing_extensions.get_type_hints(kind).items():
+                self.all.add((field, name))
+                self._walk(inner, field, name)
+
+
+@pytest.fixture(scope="module")
+def fields():
+    return Fields(REQUESTS)
+
+
+def is_in(table, holder, field):
+    return (holder, field) in table or (ANY, field) in table
+
+
+def test_the_types_were_walked(fields):
+    assert len(fields.all) > 150
+    assert {
+        ("", "previous_response_id"),
+        ("input", "id"),
+        ("skills", "skill_id"),
+        ("tools", "connector_id"),
+    } <= fields.all
+
+
+def test_every_field_that_may_name_something_is_classified(fields):
+    telling = {(holder, field) for holder, field in fields.all if is_id_like(field) or field in NAMED_OTHERWISE}
+    assert not {each for each in telling if not is_in(REFERENCES, *each) and not is_in(HARMLESS, *each)}
+
+
+def test_every_encrypted_field_is_a_reference(fields):
+    assert not {each for each in fields.all if "encrypted" in each[1] and not is_in(REFERENCES, *each)}
+
+
+def test_every_free_form_part_is_known_to_be_one(fields):
+    assert not {each for each in fields.free if not is_in(FREE_FORM, *each)}
