@@ -4,6 +4,7 @@ from typing import Any
 
 from gateway.local.simulator import errors
 from gateway.local.simulator.errors import Refused
+from gateway.local.simulator.kinds import check_kinds
 
 Body = dict[str, Any]
 
@@ -37,3 +38,4 @@ def check_compact(body: Body) -> None:
         raise Refused(errors.missing_parameter("model"))
     if not any(body.get(name) for name in READ):
         raise Refused(errors.missing_parameter("input"))
+    check_kinds(body)
