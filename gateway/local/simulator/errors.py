@@ -88,6 +88,11 @@ def wrong_type(name: str, expected: str, got: str) -> Refusal:
     return refusal(400, f"Invalid type for '{name}': expected {expected}, but got {got} instead.", "invalid_type", name)
 
 
+def invalid_function(place: str, name: str) -> Refusal:
+    message = f"Invalid schema for function '{name}': it cannot be read."
+    return refusal(400, message, "invalid_function_parameters", f"{place}.parameters")
+
+
 def invalid_value(name: str, got: str, supported: list[str]) -> Refusal:
     known = ", ".join(f"'{value}'" for value in supported[:-1]) + f" and '{supported[-1]}'"
     return refusal(400, f"Invalid value: '{got}'. Supported values are: {known}.", "invalid_value", name)

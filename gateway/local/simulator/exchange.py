@@ -43,6 +43,7 @@ class Exchange:
         self.connection = connection
         self.request = request
         self.asked = asked_for(request.method, request.path)
+        self.account = request.bearer or ""  # whose things are asked for: an API key is an account
         self.number = number
         self.is_billable = False
         self.status: int | None = None
@@ -64,14 +65,8 @@ class Exchange:
         return None if isinstance(self.asked, Refusal) else self.asked.endpoint
 
     @property
-    def account(self) -> str:
-        """Whose things are asked for: an API key is an account."""
-        return self.request.bearer or ""
-
-    @property
     def logged_account(self) -> str | None:
-        bearer = self.request.bearer
-        return None if bearer is None else "sha256:" + sha256(bearer.encode()).hexdigest()
+        return "sha256:" + sha256(self.account.encode()).hexdigest() if self.account else None
 
     async def answer(self, status: int, body: bytes, content_type: str = "application/json", more: str = "") -> None:
         """A whole answer with a known length."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from gateway.local.simulator import errors
 from gateway.local.simulator.errors import Refused
+from gateway.local.simulator.kinds import check_kinds
 
 Body = dict[str, Any]
 
@@ -38,6 +39,7 @@ def check_compact(body: Body) -> None:
     if not any(body.get(name) for name in READ):
         raise Refused(errors.missing_parameter("input"))
     _check_tools(body.get("tools"))
+    check_kinds(body)
 
 
 def _check_tools(tools: object) -> None:
