@@ -25,6 +25,8 @@ KILLS = [
     ("F2", "hold.after", 6),
     ("F3", "dispatch.after", 7),
     ("F3", "answer.begun", 6),
+    ("F4", "owner.before", 6),
+    ("F4", "owner.after", 5),
     ("F4", "event.passed", 60),
     ("F4", "ending.read", 5),
     ("F5", "final.spooled", 6),

@@ -167,10 +167,10 @@ class Stage:
         facts = UpstreamFacts(self.books.hold().upstream_id, "scripted", upstream.url, origin, None)
         self._route = RouteFacts(facts, "")
 
-    async def play(self, client, hold=None):
+    async def play(self, client, hold=None, claim=None):
         hold = hold or self.books.hold()
         await self.meter.hold(hold)
-        outcome = Outcome(Admitted(hold, PRICE, context_window=WINDOW), self.meter, time.monotonic())
+        outcome = Outcome(Admitted(hold, PRICE, context_window=WINDOW), self.meter, time.monotonic(), claim)
         call = Call(path="/responses", body=b"{}", request_id=hold.id, stream=True)
         relay = Relay(outcome, self.drains, MAX_BYTES, self._keepalive_seconds)
         await relay.run(lambda sent: start(self._transport, self._route, call, sent), client)

@@ -1,14 +1,20 @@
 """The books of ownership against a real database: first owners, races, look-ups."""
 
 import asyncio
+import contextlib
+import json
 import uuid
 
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
+from billing.recovery import Replay
 from billing.spool.writer import Spool
+from gateway.ownership.claim import Claim
 from gateway.ownership.owners import Owner, Ownership, Question, Unavailable
 from gateway.upstream.failures import Repeated
 from tests import plane_database
+from tests.gateway.stage import SSE, Listener, Stage, Upstream, completed, created, delta, response, saying
 
 
 def an_owner(organization=None, project=None):
@@ -112,3 +118,39 @@ async def test_without_a_database_an_owner_is_kept_on_disk_and_questions_are_giv
     assert flushes, "it went through to the disk"
     with pytest.raises(Unavailable):
         await ownership.owner(response_id)
+
+
+async def test_an_owner_that_a_dead_process_left_in_its_spool_is_written_by_the_next(started, tmp_path, plane):
+    ownership, owner, response_id = started("postgres://nobody@127.0.0.1:1/none", own_seconds=0.01), an_owner(), an_id()
+    await ownership.own(response_id, owner)
+    await ownership.close(0)
+    await ownership._spool.close()
+    living = started()
+    assert await living.owner(response_id) is None
+
+    async def nothing(*_):
+        raise AssertionError("no request was open")
+
+    async with AsyncConnectionPool(plane_database.url(), min_size=1, kwargs={"autocommit": True}) as pool:
+        replay = Replay(tmp_path, pool, nothing, nothing, nothing).with_owners(living.write_again)
+        assert await replay.run() == 1
+    assert await living.owner(response_id) == owner
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_answer_with_anothers_id_is_withheld_and_paid_for(started, meter, books, streamed):
+    ownership = started()
+    answer = (created(), delta(1), completed(2)) if streamed else (json.dumps(response()).encode(),)
+    async with Upstream(saying(*answer), kind=SSE if streamed else b"application/json") as upstream:
+        stage = Stage(meter, books, upstream)
+        with contextlib.suppress(Repeated):  # somebody's before
+            await ownership.own("resp_1", an_owner())
+        hold, client = books.hold(), Listener()
+        owner = Owner(hold.organization_id, hold.project_id, hold.upstream_id, hold.id)
+        with pytest.raises(Repeated):
+            await stage.play(client, hold, Claim(ownership, owner, is_stored=True))
+        assert (client.status, client.pieces) == (None, [])
+        record = books.record(hold)
+        assert record["state"] == "settled"
+        assert record["cost_nano_usd"] > 0
+        await stage.close()
