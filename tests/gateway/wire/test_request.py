@@ -24,8 +24,7 @@ def test_what_we_read_is_read_and_unknown_fields_are_no_matter():
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"{", b'{"model":"m"} x', b"\xff", b'{"model":"\xff"}', rb'{"model":"\ud800"}', b'{"a":NaN}',
-     b'{"model":"m","input":' + b"[" * 10**5],
+    [b"", b"{", b'{"model":"m"} x', b"\xff", b'{"model":"\xff"}', rb'{"model":"\ud800"}', b'{"a":NaN}'],
 )  # fmt: skip
 def test_what_is_no_json_is_refused_in_openais_words(body):
     assert refusal(body).message.startswith("We could not parse the JSON body of your request.")
