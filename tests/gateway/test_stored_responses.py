@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from accounts.models import APIKey, Project
 from billing.models import UsageRecord
 from gateway.models import ResponseOwner, Upstream
-from gateway.wire.cache_key import CacheKey
 from tests.gateway.words import few_words
 from tests.tenants import Tenant, until
 
@@ -301,11 +300,3 @@ def test_reads_are_counted_by_route_and_status_and_no_id_or_body_is_logged(gatew
     }  # fmt: skip
     assert response_id not in gateway.log
     assert "canary-8642" not in gateway.log
-
-
-def test_the_cache_key_is_read_as_it_was_sent(acme, words):
-    """Where an upstream keeps the caches of several tenants, it has a mark before it."""
-    upward = CacheKey(acme.organization.id, "mine").upward
-    shown = b'{"id":"resp_1", "prompt_cache_key": "%b"}'
-    response = ask(acme, "GET", at_words(acme, words, 200, {}, [shown % upward.encode()]))
-    assert response.content == shown % b"mine"
