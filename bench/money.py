@@ -41,8 +41,9 @@ PRICE_ID = UUID(int=1)
 TENANTS = """
 INSERT INTO accounts_organization (id, name, time_zone, created_at)
     SELECT gen_random_uuid(), 'acme-' || n, 'UTC', now() FROM generate_series(1, %(n)s) n;
-INSERT INTO accounts_project (id, organization_id, name, created_at)
-    SELECT gen_random_uuid(), id, 'website', now() FROM accounts_organization;
+INSERT INTO accounts_project (
+        id, organization_id, name, allowed_service_tiers, allowed_tools, allows_store, allows_urls, created_at)
+    SELECT gen_random_uuid(), id, 'website', '{}', '{}', true, true, now() FROM accounts_organization;
 INSERT INTO accounts_apikey (id, project_id, name, hint, digest, pepper_version, allowed_models, allowed_endpoints,
         allowed_networks, tags, created_at, last_used_address, last_used_agent)
     SELECT gen_random_uuid(), id, 'bot', '', uuid_send(gen_random_uuid()), 1, '{}', '{}', '{}', '{}', now(), '', ''

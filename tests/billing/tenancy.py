@@ -124,7 +124,8 @@ class Tenancy:
         if project_id is None:
             project_id = uuid.uuid4()
             self.execute(
-                "INSERT INTO accounts_project (id, organization_id, name, created_at) VALUES (%s, %s, %s, now())",
+                "INSERT INTO accounts_project (id, organization_id, name, allowed_service_tiers, allowed_tools, "
+                "allows_store, allows_urls, created_at) VALUES (%s, %s, %s, '{}', '{}', true, true, now())",
                 project_id, organization_id, f"website-{project_id}",
             )  # fmt: skip
         api_key_id = uuid.uuid4()
