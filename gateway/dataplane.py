@@ -101,6 +101,10 @@ class Client:
             await self._send(message)
         except OSError:  # a server may say so; uvicorn drops what is sent to nobody
             self._left()
+        except RuntimeError as error:  # uvloop: uvicorn hung up on what followed, which was no HTTP
+            if "the handler is closed" not in str(error):
+                raise
+            self._left()
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

@@ -179,6 +179,18 @@ def test_a_thousand_clients_that_come_and_go_are_forgotten(gateway, acme):
     assert len(acme.records()) == 1
 
 
+def test_what_follows_on_a_connection_may_be_no_http(gateway, acme):
+    for _ in range(10):
+        with Wire(gateway) as wire:
+            wire.send(asked("POST /v1/responses", acme, b'{"model": "sim-delay-50.ok", "input": "hi"}') + b"\0\r\n\r\n")
+            wire.finish()
+            while wire.answer():
+                pass
+    until(lambda: not Hold.objects.filter(organization=acme.organization).exists())
+    assert {record.state for record in acme.records()} <= {"settled"}
+    assert "the handler is closed" not in gateway.log
+
+
 def test_a_client_that_leaves_before_the_answer_has_a_record_that_ends(gateway, acme):
     held = Hold.objects.filter(organization=acme.organization)
     for _ in range(5):
@@ -264,9 +276,10 @@ async def test_a_request_that_the_stopping_server_cuts_off_is_told_to_come_again
     assert called.answer[1]["retry-after"]
 
 
-async def test_a_server_that_says_the_client_is_gone_is_believed(data_plane, caplog):
+@pytest.mark.parametrize("error", [OSError(), RuntimeError("unable to perform operation; the handler is closed")])
+async def test_a_server_that_says_the_client_is_gone_is_believed(data_plane, caplog, error):
     def refuse(message):
-        raise OSError
+        raise error
 
     called = Called("/answers", send=refuse)
     await data_plane(called.scope, called.receive, called.send)
