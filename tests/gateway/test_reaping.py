@@ -16,6 +16,7 @@ from gateway.models import Upstream
 from gateway.tasks import reap_lost_hosts
 from tests import plane_database
 from tests.billing.books import Books
+from tests.tenants import UPSTREAM_KEY
 
 LOOK, SILENT = 30, 600  # seconds, as shipped
 
@@ -79,7 +80,7 @@ def looks(reap, seconds, *alive):
 
 def test_what_a_lost_host_left_open_is_ended_by_what_the_database_knows(books, reap, upstream):
     lost = process()
-    headers = {"authorization": "Bearer any"}
+    headers = {"authorization": f"Bearer {UPSTREAM_KEY}"}  # what is stored is its account's
     answer = httpx.post(f"{upstream.url}/responses", headers=headers, json={"model": "sim-ok", "input": "Hi"}).json()
     complete, begun, sent = (held(books, lost) for _ in range(3))
     marked(books, complete, answer["id"], 2)
