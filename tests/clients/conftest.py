@@ -1,11 +1,19 @@
 """A gateway and a simulator for the whole folder; every test may point its client at either."""
 
 import uuid
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.clients.sdk import Place, client_of, done
+
+
+def pytest_collection_modifyitems(items):
+    """One Python is enough for what other people's clients do."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("slow")
 
 
 @pytest.fixture(params=["simulator", "gateway"])
