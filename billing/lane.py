@@ -234,7 +234,9 @@ class Lane:
         """The database lost their holds, which are made anew where we know them."""
         holds = [end.hold for record_id in record_ids if (end := batch.ends[record_id]).hold is not None]
         for record_id in record_ids:
-            raise_alarm("hold_lost", batch.ends[record_id].settlement, batch.ends[record_id].hold)
+            settlement, _, hold = batch.ends[record_id]
+            if hold is not None or settlement.state != "void":  # else nothing was sent, and nothing is lost
+                raise_alarm("hold_lost", settlement, hold)
         if holds:
             await self._connection.call(HOLD_ANEW, [items_of(holds)])
             record_ids = await self._end_exactly(batch, record_ids)
