@@ -20,7 +20,7 @@ from billing.alarms import raise_alarm
 from billing.batch import Batch, End, Waiter, items_of
 from billing.connection import Connection, GaveUp, Refused, Stuck
 from billing.record import Hold, Progress, Settlement, bare, refused, void
-from billing.refusals import BillingUnavailable, HoldOutcome, outcomes_of
+from billing.refusals import BillingUnavailable, HoldOutcome, QuotaExceeded, Unpriced, outcomes_of
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +145,7 @@ class Lane:
             self._under_way = self._gathered.take(LARGEST_BATCH)
             if self._under_way:
                 await self._write(self._under_way)
+                await self._mark(self._under_way)
                 self._under_way = Batch()
             else:
                 self._something.clear()
@@ -173,14 +174,22 @@ class Lane:
                 return
 
     async def _write(self, batch: Batch) -> None:
-        """Returns once it is known what became of each item."""
+        """Returns once it is known what became of each end and hold. What was answered is no longer under way: should
+        any of this fail, it is not asked for again, since its id may stand for another hold by then.
+        """
         try:
             if batch.ends or batch.holds:
                 await self._write_items(batch)
-            if batch.marks:
-                await self._connection.call(MARK, [batch.mark_items()])
         except (Refused, *UNSAYABLE) as error:
             await self._write_one_by_one(batch, error)
+
+    async def _mark(self, batch: Batch) -> None:
+        """Marks that are refused are dropped: newer ones will come."""
+        if batch.marks:
+            try:
+                await self._connection.call(MARK, [batch.mark_items()])
+            except (Refused, *UNSAYABLE) as error:
+                logger.warning("metering: %d marks of progress are refused: %s", len(batch.marks), error)
 
     async def _write_items(self, batch: Batch) -> None:
         rest, tight = batch.without(self._tight_of(batch))
@@ -210,10 +219,11 @@ class Lane:
         missed = batch.ends.keys() - set(ended)
         if missed and (unknown := await self._end_exactly(batch, missed)):
             await self._end_lost(batch, unknown)
-        for record_id, (_, waiter, _) in batch.ends.items():
+        for record_id, (_, waiter, _) in list(batch.ends.items()):
             self._when_ended(record_id)
             if not waiter.done():
                 waiter.set_result(None)
+            self._under_way.ends.pop(record_id, None)
 
     async def _end_exactly(self, batch: Batch, record_ids: set[UUID]) -> set[UUID]:
         """Those of which the database knows neither hold nor record."""
@@ -224,7 +234,9 @@ class Lane:
         """The database lost their holds, which are made anew where we know them."""
         holds = [end.hold for record_id in record_ids if (end := batch.ends[record_id]).hold is not None]
         for record_id in record_ids:
-            raise_alarm("hold_lost", batch.ends[record_id].settlement, batch.ends[record_id].hold)
+            settlement, _, hold = batch.ends[record_id]
+            if hold is not None or settlement.state != "void":  # else nothing was sent, and nothing is lost
+                raise_alarm("hold_lost", settlement, hold)
         if holds:
             await self._connection.call(HOLD_ANEW, [items_of(holds)])
             record_ids = await self._end_exactly(batch, record_ids)
@@ -238,17 +250,16 @@ class Lane:
 
     def _held(self, batch: Batch, outcomes: dict[UUID, HoldOutcome]) -> None:
         """Tells who waits; a hold that nobody waits for any more is voided. No outcome: it is held."""
-        for hold, waiter in batch.holds.values():
+        for hold, waiter in list(batch.holds.values()):
             outcome = outcomes.get(hold.id)
             refusal = outcome.refusal if outcome else None
-            if refusal is not None:
+            if isinstance(refusal, QuotaExceeded | Unpriced):
                 self._tight[hold.organization_id] = time.monotonic()
-                if not waiter.done():
-                    waiter.set_exception(refusal)
-            elif not waiter.done():
-                waiter.set_result(None)
-            elif not is_fulfilled(waiter):  # it was sent, so it is there
+            if not waiter.done():
+                _tell(waiter, refusal)
+            elif refusal is None and _is_given_up(waiter):  # it was sent, so it is there
                 self._void(hold)
+            self._under_way.holds.pop(hold.id, None)
 
     def _tight_of(self, batch: Batch) -> set[UUID]:
         """The organizations whose holds are likely not to fit: the fast way would be tried in vain, for all others."""
@@ -263,14 +274,15 @@ class Lane:
     async def _write_one_by_one(self, batch: Batch, error: Exception) -> None:
         """One item that the database refuses must not keep its neighbours."""
         if len(batch) > 1:
-            for single in batch.singles():
+            for single in list(batch.singles()):
                 await self._write(single)
             return
-        for hold, waiter in batch.holds.values():
+        for hold, waiter in list(batch.holds.values()):
             logger.error("metering: the hold of record %s is refused: %s", hold.id, error)
             if not waiter.done():
                 waiter.set_exception(BillingUnavailable("The record was refused."))
-        for settlement, waiter, known in batch.ends.values():
+            self._under_way.holds.pop(hold.id, None)
+        for settlement, waiter, known in list(batch.ends.values()):
             logger.error("metering: the end of record %s is refused: %s: %r", settlement.id, error, bare(settlement))
             raise_alarm("refused", settlement, known)
             less = _less(settlement)
@@ -280,6 +292,7 @@ class Lane:
                 self._gathered.ends.setdefault(settlement.id, End(less, waiter, known))
             elif not waiter.done():  # not even that: it stays in the spool, its hold in the database
                 waiter.set_exception(BillingUnavailable("The end was refused."))
+            self._under_way.ends.pop(settlement.id, None)
 
 
 def _less(settlement: Settlement) -> Settlement:
@@ -296,6 +309,18 @@ def _new_waiter() -> Waiter:
 
 def is_fulfilled(waiter: Waiter) -> bool:
     return waiter.done() and not waiter.cancelled() and waiter.exception() is None
+
+
+def _tell(waiter: Waiter, refusal: Exception | None) -> None:
+    if refusal is None:
+        waiter.set_result(None)
+    else:
+        waiter.set_exception(refusal)
+
+
+def _is_given_up(waiter: Waiter) -> bool:
+    """Whether its caller left before it was known what became of the hold; a refusal is an answer."""
+    return waiter.cancelled() or isinstance(waiter.exception(), BillingUnavailable)
 
 
 def _retrieved(waiter: Waiter) -> None:

@@ -6,16 +6,18 @@ CREATE OR REPLACE FUNCTION billing_hold_anew(holds json) RETURNS void LANGUAGE p
 DECLARE
     item record;
     taken record;
+    windows bigint[];
 BEGIN
     PERFORM billing_open_windows(scopes) FROM (
         SELECT array_agg(DISTINCT scope.id) AS scopes
         FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
         CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)) s;
-    PERFORM FROM billing_quotawindow WHERE id IN (
-        SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-        CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
-        JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL)
-    ORDER BY id FOR NO KEY UPDATE;
+    SELECT coalesce(array_agg(w.id), '{}') INTO windows FROM (
+        SELECT id FROM billing_quotawindow WHERE id IN (
+            SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
+            CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
+            JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL)
+        ORDER BY id FOR NO KEY UPDATE) w;
     FOR item IN
         SELECT * FROM json_to_recordset(holds) AS h(
             id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,
@@ -28,6 +30,12 @@ BEGIN
             OR NOT EXISTS (
                 SELECT FROM accounts_apikey k JOIN accounts_project p ON p.id = k.project_id
                 WHERE k.id = item.api_key_id AND p.id = item.project_id AND p.organization_id = item.organization_id);
+        IF EXISTS (
+            SELECT FROM billing_quota q
+            WHERE q.scope_id IN (item.organization_id, item.project_id, item.api_key_id) AND q.retired_at IS NULL
+                AND (q.window_id = ANY (windows)) IS NOT TRUE) THEN  -- set, or begun anew, this very moment
+            RAISE EXCEPTION 'quotas changed meanwhile' USING ERRCODE = 'serialization_failure';
+        END IF;
         WITH room AS (
             SELECT q.window_id, q.held_as, greatest(0, w.limit_amount - w.posted - w.held) AS amount
             FROM billing_quota q JOIN billing_quotawindow w ON w.id = q.window_id

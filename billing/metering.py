@@ -143,7 +143,8 @@ class Meter:
             return self._lane.end(settlement)
         request.is_ended = True
         self._keep(Kind.FINAL, settlement.id, settlement)
-        return self._lane.end(settlement, request.hold)
+        # What was never sent is not worth a lost hold made anew: its end would change nothing.
+        return self._lane.end(settlement, request.hold if request.is_dispatched else None)
 
     def release(self, record_id: UUID) -> None:
         """The request is over, however it went: what it left open ends here, and nobody need know how it came to it."""

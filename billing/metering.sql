@@ -126,12 +126,14 @@ BEGIN
 END $$;
 
 -- Holds one by one, where the fast path gave up: all windows are locked first, and each changed once. Returns a JSON
--- object of the ids: {"outcome": "held" | "exists" | "refused" | "unpriced", "lacking": [{level, name, metric, period,
--- is_credit, limit, needed, left, renews_at}]}, the quota with the least left first.
+-- object of the ids: {"outcome": "held" | "exists" | "ended" | "refused" | "unpriced", "lacking": [{level, name, metric,
+-- period, is_credit, limit, needed, left, renews_at}]}, the quota with the least left first. "exists": it is held; "ended":
+-- so is nothing any more, and the request may not begin.
 CREATE OR REPLACE FUNCTION billing_hold_exactly(holds json) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
     item record;
     taken record;
+    found_as text;
     lacking json;
     outcomes jsonb := '{}';
     windows bigint[];
@@ -157,9 +159,10 @@ BEGIN
             asked_service_tier text, client_request_id text, retry_count smallint, request_bytes bigint,
             hold_nano_usd bigint, hold_tokens bigint, flags text[])
     LOOP
-        IF EXISTS (SELECT FROM billing_hold WHERE id = item.id)
-            OR EXISTS (SELECT FROM billing_usagerecord WHERE id = item.id) THEN
-            outcomes := outcomes || jsonb_build_object(item.id, jsonb_build_object('outcome', 'exists'));
+        found_as := CASE WHEN EXISTS (SELECT FROM billing_usagerecord WHERE id = item.id) THEN 'ended'
+            WHEN EXISTS (SELECT FROM billing_hold WHERE id = item.id) THEN 'exists' END;
+        IF found_as IS NOT NULL THEN
+            outcomes := outcomes || jsonb_build_object(item.id, jsonb_build_object('outcome', found_as));
             CONTINUE;
         END IF;
         SELECT coalesce(array_agg(array_position(windows, q.window_id)), '{}') AS positions,

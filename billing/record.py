@@ -10,12 +10,13 @@ from billing.estimation import UNKNOWN, Ratio
 from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
 from billing.tokens import TokenUsage
 
-# What a person should look at: usage that nobody reported, costs that were not charged or could not be told.
+# What a person should look at: usage that nobody reported, costs that were not charged or could not be told, and
+# answers that their client paid for and did not get.
 REVIEW_FLAGS = frozenset(
     {
         "process_died", "host_lost", "hold_lost", "unanswered", "refused", "absurd_usage", "above_context_window",
         "cost_zero", "usage_absent", "overage", "tokens_over_hold", "unpriced", "tier_unpriced", "tool_unpriced",
-        "event_too_large",
+        "event_too_large", "withheld",
     }
 )  # fmt: skip
 

@@ -43,13 +43,15 @@ class QuotaExceeded(Exception):
 class HoldOutcome(msgspec.Struct, frozen=True):
     """What the database decided on one hold (billing_hold_exactly)."""
 
-    outcome: str  # held, exists, refused or unpriced
+    outcome: str  # held, exists (it was held before), ended (so was its request), refused or unpriced
     lacking: tuple[Lacking, ...] = ()
 
     @property
     def refusal(self) -> Exception | None:
         if self.outcome == "refused":
             return QuotaExceeded(self.lacking)
+        if self.outcome == "ended":
+            return BillingUnavailable("The request of this id has ended.")
         return Unpriced() if self.outcome == "unpriced" else None
 
 

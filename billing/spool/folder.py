@@ -48,19 +48,29 @@ def host_id(spool_dir: Path) -> UUID:
 
 
 def make_folder(folder: Path) -> int:
-    """Makes a process's folder and returns its lock, held: a file descriptor, which the caller closes."""
+    """Makes a process's folder and returns its lock, held: a file descriptor, which the caller closes. By which boot it
+    was made is on the disk then.
+    """
     with _locked(folder.parent, wait=True):
         folder.mkdir(mode=0o700)
         lock = _lock(folder)
     assert lock is not None  # nobody may look at it before
-    os.write(lock, _boot())
-    sync_path(folder.parent)
+    try:
+        os.write(lock, _boot())
+        os.fsync(lock)
+        sync_path(folder)
+        sync_path(folder.parent)
+    except OSError:
+        os.close(lock)
+        raise
     return lock
 
 
 def is_of_this_boot(lock: int) -> bool:
-    """Whether the machine has not failed since the folder was made: what was written, and not synced, is there."""
-    return os.pread(lock, 64, 0) in {b"", _boot()}
+    """Whether the machine has not failed since the folder was made: what was written, and not synced, is there. A lock
+    without a boot is one that the machine's failure emptied, unless the system does not say its boot.
+    """
+    return os.pread(lock, 64, 0) == _boot()
 
 
 def take_folder(folder: Path) -> int | None:

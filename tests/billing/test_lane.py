@@ -5,12 +5,14 @@ import contextlib
 import random
 import uuid
 
+import msgspec
 import pytest
 
 from billing import connection
 from billing import lane as lane_module
 from billing.alarms import ALARMS
 from billing.lane import Lane
+from billing.record import Progress, Seen
 from billing.refusals import BillingUnavailable, QuotaExceeded, Unpriced
 from tests.billing.books import settled, until
 from tests.billing.proxy import Proxy
@@ -171,9 +173,10 @@ async def test_a_hold_whose_request_has_ended_is_not_held_again(lane, books, way
     await lane.hold(hold)
     await lane.end(settled(hold, 40))
     if way == "fast":
-        await lane.hold(hold)
+        with pytest.raises(BillingUnavailable):
+            await lane.hold(hold)
     else:
-        assert [outcome.outcome for outcome in books.decide(hold)] == ["exists"]
+        assert [outcome.outcome for outcome in books.decide(hold)] == ["ended"]
     assert books.open(hold) is None
     assert books.record(hold)["cost_nano_usd"] == 40
 
@@ -406,7 +409,49 @@ def broken_for(books, hold):
     books.execute("DROP FUNCTION break_down CASCADE")
 
 
+@pytest.mark.parametrize("error", [connection.Refused, connection.Stuck, ValueError])
+async def test_a_mark_that_is_refused_decides_nothing_again(lane, tenant_books, monkeypatch, caplog, error):
+    """The hold that was refused beside it is not held by a repetition, once there is room."""
+    quota = tenant_books.set_quota("cost", 1_000)
+    large = tenant_books.hold(price_id=PRICE_ID, hold_nano_usd=2_000)
+
+    def make_room():
+        tenant_books.execute("SELECT billing_set_limit(%s, 9000)", quota)
+        raise error
+
+    calls = observed(lane, monkeypatch)
+    failing_at(lane, monkeypatch, lane_module.MARK, make_room)
+    lane.mark(Progress(id=large.id, progress=Seen()))
+    with pytest.raises(QuotaExceeded):
+        await lane.hold(large)
+    await lane.close(5)
+    assert tenant_books.states() == {}
+    assert [statement for statement, _ in calls].count(lane_module.HOLD_EXACTLY) == 1
+    assert "1 marks of progress are refused" in caplog.text
+
+
+async def test_an_answered_hold_is_not_decided_again_with_a_refused_neighbour(lane, books, monkeypatch):
+    """Its request may have ended, and its id be held anew, before that is through."""
+    held, ended = books.hold(), books.hold()
+    calls = observed(lane, monkeypatch)
+
+    def refuse():
+        raise connection.Refused
+
+    failing_at(lane, monkeypatch, lane_module.END_EXACTLY, refuse)
+    await asyncio.gather(lane.hold(held), lane.end(settled(ended)))
+    await lane.close(5)
+    assert sum(str(held.id) in str(parameters) for _, parameters in calls) == 1
+
+
 # What breaks on the way
+
+
+def failing_at(lane, monkeypatch, statement, what):
+    """The lane's first call of that statement does `what` instead."""
+    way = lane._connection
+    call, left = way.call, [what]
+    monkeypatch.setattr(way, "call", lambda *call_: left.pop()() if left and call_[0] == statement else call(*call_))
 
 
 def failing_once(what):
@@ -439,6 +484,38 @@ async def test_a_lane_that_dies_is_begun_anew_with_all_that_it_had(books, plane,
     assert "began anew" in caplog.text
     assert await lane.close(5)
     assert caplog.text.count("began anew") == 1
+
+
+async def test_a_lane_that_died_decides_nothing_again_that_was_answered(tenant_books, plane, monkeypatch):
+    """Else the smaller hold that took the refused one's place would be taken for it, and voided."""
+    monkeypatch.setattr(lane_module, "PARKED_SECONDS", 0.2)
+    tenant_books.set_quota("cost", 1_000)
+    lane = Lane(tenant_books.url, lambda record_id: None)
+    lane.start()
+    before, large = (tenant_books.hold(price_id=PRICE_ID, hold_nano_usd=amount) for amount in (100, 2_000))
+    await lane.hold(before)
+    failing_at(lane, monkeypatch, lane_module.MARK, raise_something)
+    lane.mark(Progress(id=large.id, progress=Seen()))
+    end, refused = lane.end(settled(before, 40)), lane.hold(large)
+    await end
+    with pytest.raises(QuotaExceeded):
+        await refused
+    await lane.hold(msgspec.structs.replace(large, hold_nano_usd=500))
+    await asyncio.sleep(0.4)  # until what was parked has come again
+    assert await lane.close(5)
+    assert tenant_books.states() == {"settled": 1, "pending": 1}
+
+
+async def test_a_hold_that_was_refused_is_never_voided(lane, tenant_books):
+    """Nobody waits for a hold that was answered, though nobody left it."""
+    hold = tenant_books.hold()
+    waiter = asyncio.get_running_loop().create_future()
+    waiter.set_exception(QuotaExceeded(()))
+    lane._gathered.holds[hold.id] = (hold, waiter)
+    await lane.hold(tenant_books.hold())
+    await lane.close(5)
+    assert tenant_books.states() == {"pending": 2}
+    assert isinstance(waiter.exception(), QuotaExceeded)
 
 
 async def test_a_hold_given_up_while_its_lane_died_ends_void(books, plane, monkeypatch):

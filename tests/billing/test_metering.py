@@ -9,7 +9,8 @@ import pytest
 
 from billing import lane as lane_module
 from billing import metering
-from billing.record import Opened, Settlement
+from billing.alarms import ALARMS
+from billing.record import Opened, Settlement, void
 from billing.refusals import BillingUnavailable
 from billing.spool.abandoned import unfinished
 from billing.spool.writer import Kind, Spool
@@ -97,6 +98,19 @@ async def test_it_knows_its_open_requests(meter, books):
     assert meter.open_requests() == {hold.id for hold in holds}
     await meter.settle(settled(holds[0]))
     assert meter.open_requests() == {hold.id for hold in holds[1:]}
+
+
+async def test_of_holds_that_the_database_lost_only_those_that_were_sent_are_made_anew(meter, tenant_books):
+    unsent, sent = tenant_books.hold(), tenant_books.hold()
+    for hold in (unsent, sent):
+        await meter.hold(hold)
+    meter.dispatched(sent.id)
+    tenant_books.execute("DELETE FROM billing_hold WHERE id = ANY (%s)", [unsent.id, sent.id])
+    before = ALARMS.labels(reason="hold_lost")._value.get()
+    await meter.settle_soon(void(unsent.id, None, ("undispatched",)))
+    await meter.settle_soon(settled(sent))
+    assert tenant_books.states() == {"settled": 1}
+    assert ALARMS.labels(reason="hold_lost")._value.get() == before + 1
 
 
 async def test_a_request_that_is_over_has_an_end(meter, books, caplog):

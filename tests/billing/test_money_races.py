@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from billing import connection as way
-from billing.lane import END_EXACTLY, HOLD_EXACTLY, Lane
+from billing.lane import END_EXACTLY, HOLD_ANEW, HOLD_EXACTLY, Lane
 from billing.record import Progress, Seen
 from billing.refusals import QuotaExceeded
 from tests import plane_database
@@ -162,6 +162,22 @@ def test_a_window_that_ends_while_a_hold_waits_for_it_admits_no_more_than_its_li
     assert msgspec.json.decode(answer)[str(late.id)]["outcome"] == "held"
     assert tenancy.window(quota)["held"] == 60
     assert tenancy.breaches() == {}
+
+
+def test_a_lost_hold_made_anew_while_its_window_ends_is_in_the_books(tenancy, others):
+    owner = tenancy.owner()
+    quota = tenancy.quota(owner, 100, period="day")
+    one, two = others.connect(), others.connect()
+    one.execute(*hold_exactly(tenancy.hold(owner, 40)))
+    with one.transaction():
+        one.execute(*write([tenancy.hold(owner, 50)]))
+        anew = HOLD_ANEW, [write([tenancy.hold(owner, 60)])[1][1]]
+        waiting = others.blocked(two, anew)
+        one.execute("UPDATE billing_quotawindow SET ends_at = now() WHERE quota_id = %s", [quota])
+        one.execute("UPDATE billing_quota SET window_ends_at = now() WHERE id = %s", [quota])
+        one.execute("SELECT billing_open_windows(ARRAY[%s::uuid])", [owner["organization_id"]])
+    with pytest.raises(psycopg.errors.SerializationFailure, match="quotas changed meanwhile"):
+        waiting.result(5)
 
 
 async def test_a_hold_beyond_all_measure_is_refused_for_want_of_room(lane, tenancy):

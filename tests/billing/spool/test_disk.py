@@ -11,6 +11,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from billing.spool import abandoned as abandoned_spool
+from billing.spool import folder as folder_module
+from billing.spool.folder import BOOT, is_of_this_boot, make_folder
 from billing.spool.writer import Kind, Spool, SpoolFailed
 from tests.billing.spool.reading import (
     REQUESTS,
@@ -20,6 +22,33 @@ from tests.billing.spool.reading import (
     started,
     used,
 )
+
+
+async def test_by_which_boot_a_spool_was_made_outlives_a_power_cut(tmp_path, monkeypatch):
+    synced, fsync = [], os.fsync
+
+    def observed(descriptor):
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", observed)
+    folder = tmp_path / str(uuid4())
+    lock = make_folder(folder)
+    os.close(lock)
+    written = (folder / "lock").stat()
+    assert synced.index((written.st_ino, len(BOOT.read_bytes().strip()))) >= 0
+    assert [path.stat().st_ino in dict(synced) for path in (folder, tmp_path)] == [True, True]
+
+
+def test_a_lock_that_came_out_of_a_power_cut_empty_is_of_another_boot(tmp_path, monkeypatch):
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        assert not is_of_this_boot(lock)
+        monkeypatch.setattr(folder_module, "BOOT", tmp_path / "nothing")
+        assert is_of_this_boot(lock)
+    finally:
+        os.close(lock)
 
 
 async def test_all_who_wait_share_one_flush(spool, flushes):

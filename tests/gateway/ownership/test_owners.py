@@ -8,6 +8,7 @@ import uuid
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from billing.record import REVIEW_FLAGS
 from billing.recovery import Replay
 from billing.spool.writer import Spool
 from gateway.ownership.claim import Claim
@@ -153,4 +154,6 @@ async def test_an_answer_with_anothers_id_is_withheld_and_paid_for(started, mete
         record = books.record(hold)
         assert record["state"] == "settled"
         assert record["cost_nano_usd"] > 0
+        # A plain answer was read to its end before its owner was known: it is settled as reported.
+        assert REVIEW_FLAGS & set(record["flags"]) == ({"withheld"} if streamed else set())
         await stage.close()
