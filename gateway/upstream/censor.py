@@ -6,6 +6,8 @@ Where our account is the cause, staff hear of it.
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from gateway.catalog import UpstreamFacts
 from gateway.metrics import ALARMS
 from gateway.redaction import redacted
@@ -24,6 +26,8 @@ class Censor:
 
     def __init__(self, upstream: UpstreamFacts) -> None:
         self._upstream = upstream
+        self._key = _key_of(upstream)
+        self._forms = _forms_in_json(self._key)
 
     def events(self, block: bytes) -> bytes:
         """Whole events as the tenant may have them: nearly always the same bytes. Broken where one says too much."""
@@ -35,12 +39,14 @@ class Censor:
 
     def text(self, text: str) -> str:
         """`text` without what it says of our account there."""
-        key = _key_of(self._upstream)
-        if len(key) >= SHORTEST_KEY:
-            text = text.replace(key, "[redacted]")
+        if self._key:
+            text = text.replace(self._key, "[redacted]")
         return redacted(text, self._upstream.origin.host)
 
     def _changed(self, text: bytes, change_in: Callable[[bytes, Change], tuple[bytes, set[str]]]) -> bytes:
+        for form in self._forms:  # wherever it is: whatever the upstream made of it, it is nothing that a model said
+            if form in text:
+                text = text.replace(form, b"[redacted]")
         if not may_tell_of_failure(text):
             return text
         try:
@@ -63,8 +69,18 @@ def alarm_staff(upstream: UpstreamFacts, reason: str) -> None:
 
 
 def _key_of(upstream: UpstreamFacts) -> str:
+    """Empty where there is none, or none that is long enough to be told from a word."""
     try:
         opening = authorization(upstream.id, upstream.sealed_key)
     except CannotUnseal:
         return ""
-    return (opening or b"").partition(b" ")[2].decode("latin-1")
+    key = (opening or b"").partition(b" ")[2].decode("latin-1")
+    return key if len(key) >= SHORTEST_KEY else ""
+
+
+def _forms_in_json(key: str) -> tuple[bytes, ...]:
+    """How a key is written inside a JSON string: some writers escape each slash."""
+    if not key:
+        return ()
+    plain = msgspec.json.encode(key)[1:-1]
+    return (plain, plain.replace(b"/", rb"\/")) if b"/" in plain else (plain,)

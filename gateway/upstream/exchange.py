@@ -22,6 +22,7 @@ from gateway.upstream.failures import (
     NotFound,
     Rejected,
     TimedOut,
+    TooLarge,
     Unreachable,
     Unreadable,
     Unusable,
@@ -78,12 +79,12 @@ class Exchange:
             raise _translated(error) from error
 
     async def read(self, most: int) -> bytes:
-        """The whole body; Broken where it is larger than `most` bytes."""
+        """The whole body; TooLarge where it is larger than `most` bytes."""
         body = bytearray()
         while chunk := await self.chunk():
             body += chunk
             if len(body) > most:
-                raise Broken(f"an answer of more than {most} bytes")
+                raise TooLarge(f"an answer of more than {most} bytes")
         return bytes(body)
 
     def restored(self, document: bytes) -> bytes:

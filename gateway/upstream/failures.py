@@ -53,7 +53,7 @@ class Broken(UpstreamFailed):
 
 
 class TooLarge(Broken):
-    """One event of a stream is larger than we keep. What it holds was made, and is paid for upstream."""
+    """An answer, or one event of a stream, is larger than we keep. What it holds was made, and is paid for upstream."""
 
 
 class Repeated(UpstreamFailed):
@@ -89,7 +89,7 @@ class Gone(NotFound):
 
 
 class Unreadable(UpstreamFailed):
-    """A 200 whose body we cannot read: nobody knows what the upstream did for it."""
+    """A 2xx in a form that we cannot read: nobody knows what the upstream did for it."""
 
 
 class GatewayTimeout(Answered):
@@ -125,9 +125,10 @@ class Rejected(Answered):
         self.code = code
 
 
-def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Callable[[str], str]) -> Answered:
+def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Callable[[str], str]) -> UpstreamFailed:
     """What an answer that is no 200 means. `cleaned` takes out of a text what the tenant must not read."""
-    error = _error_of(body)
+    took_it_on = 200 <= status < 300
+    error = {} if took_it_on else _error_of(body)
     code = _text(error.get("code"))
     if status in OUR_FAULT or code in QUOTA_CODES or _text(error.get("type")) in QUOTA_CODES:
         return Misconfigured(f"status {status}, code {code}")
@@ -141,7 +142,7 @@ def failure_of(status: int, headers: Mapping[str, str], body: bytes, cleaned: Ca
     if status in RELAYED and message:
         param = _text(error.get("param"))
         return Rejected(status, cleaned(message), param and cleaned(param), code and cleaned(code))
-    return Failing(f"status {status}")
+    return Unreadable(f"status {status}") if took_it_on else Failing(f"status {status}")
 
 
 def _not_found(message: str) -> NotFound:

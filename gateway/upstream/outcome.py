@@ -106,19 +106,15 @@ class Outcome:
             await self._settle(self._void(reading))
 
     async def cut(self, reading: Reading, *, flag: str) -> None:
-        """The answer will not be read to its end: estimated, and flagged with the reason."""
-        await self._settle(self._estimated(self._judged(reading), flag))
+        """The answer will not be read to its end: estimated, flagged with the reason. Void where nothing was sent."""
+        await self._settle(self._estimated(self._judged(reading), flag) if self._is_sent else self._void(NOTHING_READ))
 
     async def failed(self, failure: UpstreamFailed) -> None:
         """No answer came. Void where the upstream did no work for sure; else nobody knows, and nothing is charged."""
         if failure.answered or not failure.dispatched:
             await self._settle(self._void(NOTHING_READ))
         else:
-            await self.unanswered()
-
-    async def unanswered(self) -> None:
-        """Nobody waits for an answer any more. Void where nothing was sent; else nobody knows."""
-        await self._settle(self._unanswered())
+            await self._settle(self._unanswered())
 
     def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
         """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""

@@ -58,6 +58,7 @@ class Relay:
         self._tap = Tap()
         self._before_first_event = b""
         self._has_begun = False  # our answer to the client
+        self._is_ended = False  # with the upstream's own ending
         self._deadline = asyncio.timeout(None)  # of a drain
         self._closes_by: float | None = None  # the loop's time by which the upstream should close after its ending
         self._is_draining = False
@@ -99,10 +100,12 @@ class Relay:
             await self._pass_body(exchange, client)
 
     async def _pass_body(self, exchange: Exchange, client: Client) -> None:
-        body = exchange.restored(exchange.censor.answer(await exchange.read(self._max_bytes)))
+        body = exchange.restored(await exchange.read(self._max_bytes))
         reading = read_answer(body)
         if reading is None:
             raise Unreadable("the answer is no JSON object")
+        self._tap.reading = reading
+        body = exchange.censor.answer(body)
         faults.reach("ending.read")
         if not client.is_gone:
             self._outcome.answer_begins(200)
@@ -139,19 +142,23 @@ class Relay:
         return None
 
     async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
-        """Whole events go on to the client, the stream's ending only once its record is settled."""
-        block = exchange.restored(exchange.censor.events(block))
+        """Whole events go on to the client, the stream's ending only once its record is settled.
+
+        They are read before they are censored: what may not be passed on is paid for all the same.
+        """
+        block = exchange.restored(block)
         if not self._tap.events and not (block := self._beginning(block)):
             return
-        ending = self._tap.watch(block)
+        is_ending = self._tap.watch(block) is not None
         await self._outcome.opens(self._tap.reading)
+        block = exchange.censor.events(block)
         if not self._has_begun and not client.is_gone:
             self._has_begun = True
             self._outcome.answer_begins(200)
             await client.start(200, [*_passed_on(exchange), *STREAM_HEADERS])
         if self._tap.has_chat_usage(block):
-            block, ending = events_with_responses_keys(block, ending)
-        if ending is None:
+            block, _ = events_with_responses_keys(block, None)
+        if not is_ending:
             self._outcome.watched(self._tap.reading)
             await client.send(block)
             faults.reach("event.passed")
@@ -159,6 +166,7 @@ class Relay:
         faults.reach("ending.read")
         # What came in one piece with the ending waits for it: a slow reader must not stand before the books.
         await self._outcome.ended(self._tap.reading, drained=client.is_gone)
+        self._is_ended = True
         await client.send(block)
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
@@ -188,27 +196,37 @@ class Relay:
         self._deadline.reschedule(asyncio.get_running_loop().time() + (self._drains.seconds if has_room else 0))
 
     async def _cut(self, client: Client) -> None:
-        """The drain is over."""
-        if self._exchange is None:
-            await self._outcome.unanswered()
-        else:
-            await self._outcome.cut(self._tap.reading, flag="client_gone")
+        """The drain is over. An upstream that has not answered yet works all the same, and is paid."""
+        await self._outcome.cut(self._tap.reading, flag="client_gone")
         await client.end()
 
     async def _break_off(self, failure: UpstreamFailed, client: Client) -> None:
         """The upstream broke: a plain error while that is possible, else a visible ending, the record settled first."""
-        tap = self._tap
-        if not tap.events:
+        reading = self._tap.reading
+        if not self._has_begun:
             self._outcome.status = None if client.is_gone else failure.status
-            await self._outcome.failed(failure)
-            raise failure
-        if isinstance(failure, TooLarge) and tap.reading.ending is None:
-            await self._outcome.cut(tap.reading, flag="event_too_large")  # whatever it was, it was made and is billed
+        if isinstance(failure, TooLarge) and reading.ending is None:
+            await self._outcome.cut(reading, flag="event_too_large")  # whatever it was, it was made and is billed
+        elif self._tap.events or reading.ending:
+            await self._outcome.ended(reading, drained=client.is_gone, without_usage="upstream_broke")
         else:
-            await self._outcome.ended(tap.reading, drained=client.is_gone, without_usage="upstream_broke")
-        if tap.reading.ending is None:
-            await client.send(ending_of_ours(tap, code="upstream_error", message=BROKE))
+            await self._outcome.failed(failure)
+        if not self._has_begun:
+            raise failure
+        if not self._is_ended:
+            await client.send(self._ending_of_ours("upstream_error", BROKE))
         await client.end()
+
+    def _ending_of_ours(self, code: str, message: str) -> bytes:
+        """It repeats what the upstream said, in words that the tenant may read."""
+        ending = ending_of_ours(self._tap, code=code, message=message)
+        if self._exchange is None:
+            return ending
+        try:
+            return self._exchange.censor.events(ending)
+        except Broken:
+            self._tap.error = None
+            return self._exchange.censor.events(ending_of_ours(self._tap, code=code, message=message))
 
     async def _withhold(self, failure: Repeated, client: Client) -> None:
         """Nothing of an answer with somebody else's id may be seen. What it took is paid for."""
@@ -224,7 +242,7 @@ class Relay:
         """The server stops and will not wait: the record is handed in first, the client sees a failure."""
         self._abandon()
         if self._has_begun and self._tap.reading.ending is None:
-            await client.send(ending_of_ours(self._tap, code="server_shutdown", message=SHUTDOWN))
+            await client.send(self._ending_of_ours("server_shutdown", SHUTDOWN))
             await client.end()
 
     def _abandon(self) -> None:

@@ -28,7 +28,6 @@ class Ending(Protocol):
     async def ended(self, reading: Reading, *, drained: bool, without_usage: str = ...) -> None: ...
     async def cut(self, reading: Reading, *, flag: str) -> None: ...
     async def failed(self, failure: UpstreamFailed) -> None: ...
-    async def unanswered(self) -> None: ...
     def abandoned(self, reading: Reading, *, has_begun: bool) -> None: ...
 
 
@@ -62,9 +61,6 @@ class Unbilled:
         self.is_known = True
 
     async def failed(self, failure: UpstreamFailed) -> None:
-        self.is_known = True
-
-    async def unanswered(self) -> None:
         self.is_known = True
 
     def abandoned(self, reading: Reading, *, has_begun: bool) -> None:

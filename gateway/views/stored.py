@@ -80,7 +80,11 @@ class Stored:
             if failure.is_not_found:
                 raise ResponseNotFound(self.response_id) from failure
             raise
-        await then()
+        try:
+            await then()
+        except BaseException:
+            await exchange.close()  # nobody else has it yet
+            raise
         return exchange
 
     def _call(self, method: str, part: str) -> Call:

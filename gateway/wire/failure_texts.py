@@ -1,6 +1,7 @@
 """The words in which an upstream says, inside an answer, that it failed: changed where they must be, no byte beside.
 
-An `error` event is all words; of any other event, and of a plain answer, the error that it or its response bears. Pure.
+An event whose type ends in `error`, or with a message and a code, is all words; of any other event, and of a plain
+answer, the error that it or its response bears. Pure.
 """
 
 import re
@@ -12,8 +13,9 @@ from gateway.wire.objects import Object, object_in
 from gateway.wire.spans import STRING, Span, replaced, span_of
 from gateway.wire.stream import data_of, events_of, with_data
 
-MARK = b'"error"'
-FAILURE = re.compile(rb'"error"(?!\s*+:\s*+null)')
+MARK, CODE = b'rror"', b'"code"'
+FAILURE = re.compile(rb'[eE]rror"(?!\s*+:\s*+null)')
+MESSAGE = re.compile(rb'"message"\s*+:')
 LITERAL = re.compile(STRING, re.DOTALL)
 
 MOST_BYTES = 64 * 1024  # of one error: reading it for secrets takes a microsecond a byte
@@ -27,7 +29,9 @@ class TooMuchText(Exception):
 
 def may_tell_of_failure(text: bytes) -> bool:
     """A search of the bytes: False for what need not be parsed, as are nearly all events."""
-    return MARK in text and FAILURE.search(text) is not None
+    if MARK in text and FAILURE.search(text):
+        return True
+    return CODE in text and MESSAGE.search(text) is not None
 
 
 def changed_events(block: bytes, change: Change) -> tuple[bytes, set[str]]:
@@ -65,13 +69,19 @@ def _changed_event(event: bytes, change: Change, codes: set[str]) -> bytes:
 def _errors_of(message: Object) -> Iterator[tuple[tuple[str, ...], object]]:
     """Where the texts of failures stand, and the error that each place is about."""
     error, response = message.get("error"), message.get("response")
-    if message.get("type") == "error":
+    if _is_all_words(message):
         yield (), error if isinstance(error, dict) else message
         return
     if error:
         yield ("error",), error
     if isinstance(response, dict) and response.get("error"):
         yield ("response", "error"), response["error"]
+
+
+def _is_all_words(message: Object) -> bool:
+    if str(message.get("type")).lower().endswith("error"):
+        return True
+    return "code" in message and isinstance(message.get("message"), str)
 
 
 def _changed_texts(document: bytes, span: Span, change: Change) -> bytes:

@@ -8,6 +8,7 @@ import types
 
 from billing.pricing import PriceSheet, TokenPrice
 from billing.record import Admitted
+from gateway import sealing
 from gateway.addresses import origin_of
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.upstream.exchange import Call, start
@@ -158,13 +159,15 @@ class Listener:
 class Stage:
     """One request over and over: `play` holds it, sends it upstream and passes the answer on."""
 
-    def __init__(self, meter, books, upstream, *, drains=None, keepalive_seconds=0.0):
+    def __init__(self, meter, books, upstream, *, drains=None, keepalive_seconds=0.0, key=None):
         self.meter, self.books, self.upstream = meter, books, upstream
         self.drains = drains or Drains(seconds=5, output_tokens=2000, most=64)
         self._keepalive_seconds = keepalive_seconds
         self._transport = UpstreamTransport(connect_seconds=5, read_seconds=5, most_connections=100)
         origin = origin_of(upstream.url, allow_private=True)
-        facts = UpstreamFacts(self.books.hold().upstream_id, "scripted", upstream.url, origin, None)
+        upstream_id = self.books.hold().upstream_id
+        sealed = key and sealing.seal(key, f"gateway_upstream:{upstream_id}".encode())
+        facts = UpstreamFacts(upstream_id, "scripted", upstream.url, origin, sealed)
         self._route = RouteFacts(facts, "")
 
     async def play(self, client, hold=None, claim=None):

@@ -10,7 +10,7 @@ import pytest
 from billing.alarms import ALARMS
 from billing.record import Admitted
 from gateway.upstream import relay as relay_module
-from gateway.upstream.failures import Broken, Unreadable, UpstreamFailed
+from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFailed
 from gateway.upstream.outcome import Outcome
 from gateway.upstream.relay import Drains, Relay
 from tests.billing.books import idle, until
@@ -42,9 +42,9 @@ pytestmark = pytest.mark.usefixtures("quiet_loop")
 async def relayed(meter, books):
     """Plays one request against a script and returns its record; the client stays or leaves as it is made."""
 
-    async def play(script, client, drains=None, **fields):
+    async def play(script, client, drains=None, key=None, **fields):
         async with Upstream(script, **fields) as upstream:
-            stage, hold = Stage(meter, books, upstream, drains=drains), books.hold()
+            stage, hold = Stage(meter, books, upstream, drains=drains, key=key), books.hold()
             try:
                 await stage.play(client, hold)
             finally:
@@ -158,10 +158,8 @@ async def test_it_goes_by_what_the_upstream_sends_and_not_by_what_was_asked(rela
         (b"text/html", b"<html>hello</html>", Unreadable, ("settled", "estimated", 0)),
         (b"application/json", b"", Unreadable, ("settled", "estimated", 0)),
         (b"application/json", b"[1]", Unreadable, ("settled", "estimated", 0)),
-        (b"application/json", b" " * (MAX_BYTES + 1), Broken, ("settled", "estimated", 0)),
         (b"text/event-stream", b"", Broken, ("settled", "estimated", 0)),
         (b"text/event-stream", b": hi\n\n: hi\n\n", Broken, ("settled", "estimated", 0)),
-        (b"text/event-stream", b"data: " + b"x" * (MAX_BYTES + 1), Broken, ("settled", "estimated", 0)),
     ],
 )  # fmt: skip
 async def test_no_answer_at_all_is_an_error_before_the_first_byte(relayed, kind, body, failure, end):
@@ -170,6 +168,93 @@ async def test_no_answer_at_all_is_an_error_before_the_first_byte(relayed, kind,
         await relayed(saying(body), client, kind=kind)
     assert (client.status, client.received) == (None, b"")
     assert ends(relayed.record) == end
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [(b"application/json", b" " * (MAX_BYTES + 1)), (b"text/event-stream", b"data: " + b"x" * (MAX_BYTES + 1))],
+)
+async def test_an_answer_larger_than_is_kept_was_made_and_its_input_is_charged(relayed, kind, body):
+    client = Listener()
+    with pytest.raises(TooLarge):
+        await relayed(saying(body), client, kind=kind)
+    assert (client.status, client.received) == (None, b"")
+    assert ends(relayed.record) == ("settled", "estimated", 100_000)
+    assert (relayed.record["flags"], relayed.record["status"]) == (["event_too_large"], 502)
+
+
+TOO_MUCH = {"code": "server_error", "message": "x" * (64 * 1024)}
+
+
+async def test_a_plain_answer_with_an_error_too_long_to_be_passed_on_is_billed_as_reported(relayed):
+    client = Listener()
+    body = json.dumps(response(status="failed", error=TOO_MUCH)).encode()
+    with pytest.raises(Broken):
+        await relayed(saying(body), client, kind=b"application/json")
+    assert (client.status, client.received) == (None, b"")
+    assert (ends(relayed.record), relayed.record["status"]) == (("settled", "reported", EXACT), 502)
+
+
+FAILED_AT_LENGTH = event("response.failed", 9, response=response(status="failed", error=TOO_MUCH))
+
+
+async def test_a_stream_whose_ending_is_too_long_to_be_passed_on_is_billed_as_reported(relayed):
+    client = Listener()
+    record = await relayed(saying(created(), delta(1), FAILED_AT_LENGTH), client)
+    assert client.received.startswith(created() + delta(1) + b"event: error\n")
+    assert b"event: response.failed\n" in client.received
+    assert b"xxx" not in client.received
+    assert client.ended
+    assert (ends(record), record["status"]) == (("settled", "reported", EXACT), 200)
+
+
+async def test_an_ending_that_comes_first_and_is_too_long_is_a_plain_error_billed_as_reported(relayed):
+    client = Listener()
+    with pytest.raises(Broken):
+        await relayed(saying(FAILED_AT_LENGTH), client)
+    assert (client.status, client.received) == (None, b"")
+    assert (ends(relayed.record), relayed.record["status"]) == (("settled", "reported", EXACT), 502)
+
+
+OUR_KEY = "ours-0123/456789"
+TELLING = f"Key {OUR_KEY} of org-AbCdEf0123456789"
+
+
+@pytest.mark.parametrize(
+    ("said", "hides_account"),
+    [
+        (event("error", 1, error={"message": TELLING}), True),
+        (event("response.error", 1, message=TELLING), True),
+        (event("notice", 1, message=TELLING, code="x"), True),
+        (event("notice", 1, message=TELLING), False),
+        (event("notice", 1, message=TELLING).replace(b"/", rb"\/"), False),
+        (delta(1, TELLING), False),
+    ],
+    ids=["error", "a type that ends in error", "message and code", "message", "escaped", "of the model"],
+)
+async def test_our_key_is_in_no_event_and_our_account_in_none_about_an_error(relayed, said, hides_account):
+    client = Listener()
+    await relayed(saying(created(), said, completed()), client, key=OUR_KEY.encode())
+    assert client.received.startswith(created())
+    assert client.received.endswith(completed())
+    passed = client.received.replace(b"\\/", b"/")
+    assert OUR_KEY.encode() not in passed
+    assert b"Key [redacted] of org-" in passed
+    assert (b"org-AbCdEf0123456789" not in passed) == hides_account
+
+
+async def test_our_key_is_in_no_plain_answer(relayed):
+    client, body = Listener(), json.dumps(response(notice=TELLING)).encode()
+    await relayed(saying(body), client, kind=b"application/json", key=OUR_KEY.encode())
+    assert client.received == body.replace(OUR_KEY.encode(), b"[redacted]")
+
+
+async def test_what_an_upstream_said_before_it_broke_is_repeated_without_our_key(relayed):
+    client = Listener()
+    await relayed(saying(created(), event("error", 1, message=TELLING)), client, key=OUR_KEY.encode())
+    assert b"event: response.failed" in client.received
+    assert client.received.count(b"Key [redacted] of org-[redacted]") == 2
+    assert OUR_KEY.encode() not in client.received
 
 
 async def test_comments_without_end_are_no_answer_and_are_not_kept(relayed):
@@ -258,10 +343,10 @@ async def test_reading_on_has_its_bounds(relayed, limit):
 
 
 @pytest.mark.parametrize(
-    ("is_sent", "most", "ends_as"), [(False, 0, ("void", [])), (True, 0, ("settled", ["unanswered"])),
-                                     (False, 64, ("void", [])), (True, 64, ("settled", ["unanswered"]))],
+    ("is_sent", "most", "ends_as"), [(False, 0, ("void", [])), (True, 0, ("settled", ["client_gone"])),
+                                     (False, 64, ("void", [])), (True, 64, ("settled", ["client_gone"]))],
 )  # fmt: skip
-async def test_who_leaves_before_any_answer_is_charged_nothing(meter, books, is_sent, most, ends_as):
+async def test_who_leaves_before_any_answer_is_charged_the_input_once_it_was_sent(meter, books, is_sent, most, ends_as):
     async def begin(sent):
         if is_sent:
             sent()
@@ -273,7 +358,22 @@ async def test_who_leaves_before_any_answer_is_charged_nothing(meter, books, is_
     await relay.run(begin, client)
     record = books.record(hold)
     assert (record["state"], record["flags"]) == ends_as
-    assert (record["cost_nano_usd"], record["input_tokens"]) == (0, 0)
+    assert (record["cost_nano_usd"], record["input_tokens"]) == ((100_000, 100) if is_sent else (0, 0))
+
+
+async def test_an_upstream_that_breaks_unanswered_while_it_is_read_on_for_costs_nothing(meter, books):
+    async def begin(sent):
+        sent()
+        await asyncio.sleep(0.01)
+        raise Broken("it closed")
+
+    hold, client = books.hold(), Listener(leaves_after=0)
+    await meter.hold(hold)
+    relay = Relay(Outcome(Admitted(hold, PRICE), meter, time.monotonic()), Drains(5, 2000, 64), MAX_BYTES)
+    with pytest.raises(Broken):
+        await relay.run(begin, client)
+    record = books.record(hold)
+    assert (ends(record), record["flags"]) == (("settled", "estimated", 0), ["unanswered"])
 
 
 SAID = [

@@ -1,11 +1,13 @@
 """What is done with a response by its id: for its project, and for nobody else."""
 
+import asyncio
 import http.client
 import itertools
 import json
 import threading
 import uuid
 from contextlib import closing
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -14,7 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from accounts.models import APIKey, Project
 from billing.models import UsageRecord
+from gateway.addresses import origin_of
+from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.models import ResponseOwner, Upstream
+from gateway.upstream.exchange import Call
+from gateway.upstream.transport import UpstreamTransport
+from gateway.views.stored import Stored
+from tests.gateway.stage import Upstream as ScriptedUpstream
 from tests.gateway.words import few_words
 from tests.tenants import Tenant, until
 
@@ -127,6 +135,37 @@ def test_what_its_upstream_will_not_delete_stays(acme, words):
     assert ask(acme, "DELETE", response_id).status_code == 502
     words[0].answers[f"/responses/{response_id}"] = (200, {}, [b"{}"])
     assert ask(acme, "GET", response_id).status_code == 200
+
+
+async def leave():
+    await asyncio.Event().wait()
+
+
+async def fail():
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("then", "error"), [(leave, TimeoutError), (fail, ZeroDivisionError)])
+async def test_an_answer_is_closed_where_what_was_to_be_done_upon_it_was_not(then, error):
+    """Else its connection would be nobody's."""
+    said, told = asyncio.Event(), asyncio.Event()
+
+    async def endlessly(send):
+        said.set()
+        await send(b"{")
+
+    async with ScriptedUpstream(endlessly, kind=b"application/json", closes=False) as upstream:
+        transport = UpstreamTransport(connect_seconds=5, read_seconds=5, most_connections=1)
+        origin = origin_of(upstream.url, allow_private=True)
+        route = RouteFacts(UpstreamFacts(uuid.uuid4(), "scripted", upstream.url, origin, None), "")
+        runtime = SimpleNamespace(transport=transport)
+        stored = Stored(SimpleNamespace(runtime=runtime), None, "resp_1", None, route)
+        call = Call(path="/responses/resp_1", body=b"", request_id=uuid.uuid4(), stream=False, method="DELETE")
+        with pytest.raises(error):
+            await asyncio.wait_for(stored._begun(call, then, told.set), 0.5)
+        assert said.is_set()
+        await asyncio.wait_for(upstream.finished.wait(), 5)
+        await transport.aclose()
 
 
 def test_whether_there_is_anything_to_cancel_the_upstream_says(acme):

@@ -15,6 +15,7 @@ from gateway.upstream.failures import (
     Rejected,
     TimedOut,
     Unreachable,
+    Unreadable,
     failure_of,
 )
 
@@ -70,7 +71,15 @@ def test_a_timeout_of_theirs_is_one_of_ours(status):
     assert failure(status).status == 504
 
 
-@pytest.mark.parametrize("status", [201, 204, 206, 301, 307, 405, 410, 418, 451, 500, 502, 503, 520])
+@pytest.mark.parametrize("status", [201, 202, 204, 206])
+@pytest.mark.parametrize("code", [None, "insufficient_quota"])
+def test_work_that_was_taken_on_without_an_answer_is_nothing_that_we_can_read(status, code):
+    found = failure(status, code=code)
+    assert isinstance(found, Unreadable)
+    assert (found.status, found.answered, found.dispatched) == (502, False, True)
+
+
+@pytest.mark.parametrize("status", [301, 307, 405, 410, 418, 451, 500, 502, 503, 520])
 def test_anything_else_is_a_bad_gateway(status):
     assert isinstance(failure(status), Failing)
     assert failure(status).status == 502
