@@ -24,8 +24,12 @@ JUDGED_INSIDE = {
     "input_image_mask", "server_url", "connector_id", "comparison_response_id", "encrypted_content", "execution",
     "enabled", "authorization",
 }  # fmt: skip
+ID_ENDINGS = ("_id", "_ids")  # may name a stored object, whatever it is called
 FREE = {"metadata", "client_metadata", "parameters", "schema", "variables", "headers"}  # the client's own keys
 ESCAPED_COLON = (b"\\u003a", b"\\u003A")
+LONGEST_SHOWN = 64  # of a key, in the name of a parameter
+
+_Trail = tuple[Any, str | int]  # the place of the holder, a _Trail or None, and the key or index in it
 
 
 def first_duplicate(body: bytes, parsed: Object) -> str | None:
@@ -34,23 +38,33 @@ def first_duplicate(body: bytes, parsed: Object) -> str | None:
     if is_counted and body.count(b":") == msgspec.json.encode(parsed).count(b":"):
         return None
     members = json.loads(body.decode(), object_pairs_hook=_Members, parse_int=str, parse_float=str)
-    return next(_duplicates(members, "", JUDGED), None)
+    found = next(_duplicates(members, None, JUDGED), None)
+    return None if found is None else _name(found)
 
 
 class _Members(list[tuple[str, Any]]):
     """An object with all that it says."""
 
 
-def _duplicates(value: object, place: str, judged: set[str]) -> Iterator[str]:
+def _duplicates(value: object, place: _Trail | None, judged: set[str]) -> Iterator[_Trail]:
     if isinstance(value, _Members):
         seen = set()
         for key, inner in value:
-            param = f"{place}.{key}" if place else key
-            if key in seen and key in judged:
-                yield param
+            if key in seen and (key in judged or key.endswith(ID_ENDINGS)):
+                yield place, key
             seen.add(key)
             if key not in FREE:
-                yield from _duplicates(inner, param, JUDGED_INSIDE)
+                yield from _duplicates(inner, (place, key), JUDGED_INSIDE)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _duplicates(inner, f"{place}[{index}]", judged)
+            yield from _duplicates(inner, (place, index), judged)
+
+
+def _name(trail: _Trail) -> str:
+    """`input[0].content`. Made for what is found alone: a long key over many members would be copied for each."""
+    steps: list[str] = []
+    rest: _Trail | None = trail
+    while rest is not None:
+        rest, step = rest
+        steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_SHOWN]}")
+    return "".join(reversed(steps)).removeprefix(".")

@@ -90,12 +90,22 @@ def test_only_an_object_is_a_request(kind):
         (b'{"prompt":{"id":"a","variables":{"id":1},"id":"b"}}', "prompt.id"),
         (rb'{"x":"\u003a","store":1,"store":2}', "store"), (rb'{"x":"a\\u003a:","store":1,"store":2}', "store"),
         (b'{"model":"a","model":"b:c:d","x":":"}', "model"),
+        (b'{"tools":[{"skill_id":"a","skill_id":null}]}', "tools[0].skill_id"),
+        (b'{"new_ids":["a"],"new_ids":[]}', "new_ids"),
+        (b'{"' + b"k" * 1000 + b'":{"id":"a","id":"b"}}', "k" * 64 + ".id"),
     ],
 )  # fmt: skip
 def test_what_is_judged_may_not_stand_twice(body, param):
     error = refusal(body)
     assert (error.param, error.code) == (param, "duplicate_parameter")
     assert f"'{param}'" in error.message
+
+
+@pytest.mark.timeout(20)  # of minutes, where each member's name is made with its holder's
+def test_a_long_key_is_not_copied_for_each_of_its_members():
+    members = ",".join(f'"a{number}":0' for number in range(100_000))
+    body = rf'{{"x":"\u003a","{"k" * 8_000_000}":{{{members}}}}}'
+    assert object_of(body.encode())["x"] == ":"
 
 
 @pytest.mark.parametrize(
