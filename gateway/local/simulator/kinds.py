@@ -35,6 +35,8 @@ def check_kinds(body: dict[str, Any]) -> None:
         _check(item, ITEM, f"{place}.")
     for place, tool in _objects(body, "tools"):
         _check(tool, TOOL, f"{place}.")
+        if not tool.get("type"):
+            raise Refused(errors.missing_parameter(f"{place}.type"))
         if tool.get("type") == "function":
             _check_function(place, tool)
 

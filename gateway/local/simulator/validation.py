@@ -38,17 +38,4 @@ def check_compact(body: Body) -> None:
         raise Refused(errors.missing_parameter("model"))
     if not any(body.get(name) for name in READ):
         raise Refused(errors.missing_parameter("input"))
-    _check_tools(body.get("tools"))
     check_kinds(body)
-
-
-def _check_tools(tools: object) -> None:
-    if tools is not None and not isinstance(tools, list):
-        raise Refused(errors.wrong_type("tools", "an array of objects", type(tools).__name__))
-    for index, tool in enumerate(tools or []):
-        if not isinstance(tool, dict):
-            raise Refused(errors.wrong_type(f"tools[{index}]", "an object", type(tool).__name__))
-        if not isinstance(tool.get("type"), str):
-            raise Refused(errors.missing_parameter(f"tools[{index}].type"))
-        if tool["type"] == "function" and not isinstance(tool.get("name"), str):
-            raise Refused(errors.missing_parameter(f"tools[{index}].name"))
