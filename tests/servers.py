@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey for the tests: an early plugin (`-p tests.services`), because settings load before conftest.
+"""PostgreSQL and Valkey for the tests: an early plugin (`-p tests.servers`), because settings load before conftest.
 
 `TEST_DATABASE_URL` and `TEST_REDIS_URL` say which to use; what is not said is started privately, once for all xdist
 workers, and gone afterwards. The developer's own `DATABASE_URL` and `REDIS_URL` are never used: tests flush.
