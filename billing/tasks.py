@@ -24,6 +24,7 @@ def measure_ratios() -> None:
     ratios.measure()
 
 
+@shared_task
 def reconcile_recent() -> None:
     """What changed since the last run but one, so that nothing falls between two."""
     since = timezone.now() - 2 * timedelta(seconds=settings.RECONCILE_SECONDS)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from celery.schedules import crontab
 from django.core.exceptions import ImproperlyConfigured
 
 from gateway.environment import Environment
@@ -224,10 +225,12 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": RECONCILE_SECONDS,
         "options": {"expires": RECONCILE_SECONDS},
     },
-    "reconcile-everything": {"task": "billing.tasks.reconcile_everything", "schedule": 24 * 3600.0},
-    "make-partitions": {"task": "billing.tasks.make_partitions", "schedule": 24 * 3600.0},
+    # At a time of day, or more often than beat is ever started anew: beat remembers nothing.
+    "reconcile-everything": {"task": "billing.tasks.reconcile_everything", "schedule": crontab(hour=3, minute=17)},
+    "make-partitions": {"task": "billing.tasks.make_partitions", "schedule": 3600.0},
 }
-CELERY_BEAT_SCHEDULE_FILENAME = str(TOLLGATE_VAR / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULER = "gateway.beat:Scheduler"
+BEAT_SIGN = TOLLGATE_VAR / "beat"
 
 # Logs -----------------------------------------------------------------------------------------------------------------
 LOGGING = {

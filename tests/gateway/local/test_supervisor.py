@@ -333,6 +333,7 @@ JOBS = """
 import os, time
 import celery
 app = celery.Celery("jobs")
+app.conf.beat_scheduler = "celery.beat:Scheduler"
 app.conf.task_default_queue = os.path.dirname(__file__)
 app.conf.beat_schedule = {"nap": {"task": "jobs.nap", "schedule": 0.1}}
 @app.task(name="jobs.nap")
@@ -349,7 +350,7 @@ def test_after_kill_9_a_celery_worker_its_busy_pool_and_its_beat_are_gone(run, t
         f"""
 worker = Service(
     name="worker",
-    argv=[sys.executable, "-m", "celery", "-A", "jobs", "worker", "-B", "-c", "2", "-s", str(folder / "beat")],
+    argv=[sys.executable, "-m", "celery", "-A", "jobs", "--workdir", str(folder), "worker", "-B", "-c", "2"],
     log=folder / "worker.log", cwd=folder, ready_text="napping",
     env={{"BROKER_URL": {broker!r}, "DJANGO_SETTINGS_MODULE": ""}})
 with Supervisor([[worker]], progress=say) as running:
