@@ -104,6 +104,7 @@ FREE_FORM: set[tuple[str | None, str]] = {
     ("action", "env"),
 }
 FREE_FORM_ENDING = "_passthrough"
+VARIABLES = ("prompt", "variables")  # their names are free; what stands there may be an image or a file
 OUTPUT = "output"  # of a tool: what is known there is a reference, what is not known is a tool's own
 BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
 TAGS = {Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object "}
@@ -156,10 +157,20 @@ def digest_of(kind: Kind, name: str) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
+def is_free_form(holder: str, key: str) -> bool:
+    """Whether tenants write what they like there. `holder`: the key of the object, or of the list that it is in."""
+    return (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM or key.endswith(FREE_FORM_ENDING)
+
+
+def is_opaque(holder: str, key: str) -> bool:
+    """Whether what stands there is nothing to the gateway and, as far as it goes by it, to the upstream."""
+    return len(key) <= LONGEST_KEY and is_free_form(holder, key) and (holder, key) != VARIABLES
+
+
 @lru_cache(maxsize=4096)
 def _rule_of(holder: str, key: str) -> tuple[bool, Kind | None]:
     """Whether a field is free-form, and what it is as a reference; None for one that is none."""
-    is_free = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM or key.endswith(FREE_FORM_ENDING)
+    is_free = is_free_form(holder, key)
     kind = REFERENCES.get((holder, key)) or REFERENCES.get((ANY, key))
     if kind is None and not is_free and (holder, key) not in HARMLESS and (ANY, key) not in HARMLESS:
         kind = _unknown(key)
