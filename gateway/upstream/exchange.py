@@ -37,7 +37,7 @@ USER_AGENT = b"tollgate/0.1"
 MOST_ERROR_BYTES = 256 * 1024
 ERROR_SECONDS = 10.0  # for the text of a failure whose status is known
 BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
-QUERY = re.compile(rb"[!-~]{0,4000}")
+QUERY = re.compile(rb"[!$-;=?-~]{0,4000}")  # without "#<>, which no query may hold and httpx would write otherwise
 
 
 @dataclass(frozen=True, slots=True)
