@@ -89,7 +89,7 @@ async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
     document = object_of(body)
     fields = create_of(document)
     refuse_unsupported(fields)
-    set_by_policy = permit(fields, key)
+    set_by_policy = permit(fields, document, key)
     if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
         body = with_fields(body, set_by_policy)
     named = await named_in(document, key, request.runtime.ownership)

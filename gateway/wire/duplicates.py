@@ -10,12 +10,10 @@ from typing import Any
 import msgspec
 
 from gateway.wire.objects import Object
-from gateway.wire.references import is_opaque
+from gateway.wire.places import Trail, param_of
+from gateway.wire.references import is_free_form
 
 ESCAPED, ESCAPED_COLON = b"\\u003", (b"\\u003a", b"\\u003A")
-LONGEST_SHOWN = 64  # of a key, in the name of a parameter
-
-_Trail = tuple[Any, str | int]  # the place of the holder, a _Trail or None, and the key or index in it
 
 
 def first_duplicate(body: bytes, parsed: Object) -> str | None:
@@ -25,32 +23,22 @@ def first_duplicate(body: bytes, parsed: Object) -> str | None:
         return None
     members = json.loads(body.decode(), object_pairs_hook=_Members, parse_int=str, parse_float=str)
     found = next(_duplicates(members, None, ""), None)
-    return None if found is None else _name(found)
+    return None if found is None else param_of(found)
 
 
 class _Members(list[tuple[str, Any]]):
     """An object with all that it says."""
 
 
-def _duplicates(value: object, place: _Trail | None, holder: str) -> Iterator[_Trail]:
+def _duplicates(value: object, place: Trail | None, holder: str) -> Iterator[Trail]:
     if isinstance(value, _Members):
         seen = set()
         for key, inner in value:
             if key in seen:
                 yield place, key
             seen.add(key)
-            if not is_opaque(holder, key):
+            if not is_free_form(holder, key):
                 yield from _duplicates(inner, (place, key), key)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _duplicates(inner, (place, index), holder)
-
-
-def _name(trail: _Trail) -> str:
-    """`input[0].content`. Made for what is found alone: a long key over many members would be copied for each."""
-    steps: list[str] = []
-    rest: _Trail | None = trail
-    while rest is not None:
-        rest, step = rest
-        steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_SHOWN]}")
-    return "".join(reversed(steps)).removeprefix(".")

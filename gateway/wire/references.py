@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 from gateway.wire.objects import Object
+from gateway.wire.places import LONGEST_KEY, Trail, param_of
 
 
 class Kind(Enum):
@@ -23,14 +24,11 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
-_Trail = tuple[Any, str | int]  # what is around, and the key or index under which something stands there
-
-
 @dataclass(frozen=True, slots=True)
 class Reference:
     """`id` is empty where no text stands there."""
 
-    trail: _Trail
+    trail: Trail
     id: str
     kind: Kind
 
@@ -40,16 +38,9 @@ class Reference:
 
     @property
     def param(self) -> str:
-        """Where it stands, e.g. `input[0].content[1].file_id`: spelt out only for who asks, as places may be deep."""
-        steps: list[str] = []
-        trail: _Trail | None = self.trail
-        while trail is not None:
-            trail, step = trail
-            steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_KEY]}")
-        return "".join(reversed(steps)).removeprefix(".")
+        return param_of(self.trail)
 
 
-LONGEST_KEY = 64  # longer ones are in no table, and are not worth remembering
 ANY = None
 # (what holds it, the field): the key under which its object, or the list that its object is in, stands.
 REFERENCES: dict[tuple[str | None, str], Kind] = {
@@ -104,13 +95,12 @@ FREE_FORM: set[tuple[str | None, str]] = {
     ("action", "env"),
 }
 FREE_FORM_ENDING = "_passthrough"
-VARIABLES = ("prompt", "variables")  # their names are free; what stands there may be an image or a file
 OUTPUT = "output"  # of a tool: what is known there is a reference, what is not known is a tool's own
 BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
 TAGS = {Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object "}
 
 
-_Place = tuple[Any, _Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
+_Place = tuple[Any, Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
 
 
 def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
@@ -159,12 +149,8 @@ def digest_of(kind: Kind, name: str) -> int:
 
 def is_free_form(holder: str, key: str) -> bool:
     """Whether tenants write what they like there. `holder`: the key of the object, or of the list that it is in."""
-    return (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM or key.endswith(FREE_FORM_ENDING)
-
-
-def is_opaque(holder: str, key: str) -> bool:
-    """Whether what stands there is nothing to the gateway and, as far as it goes by it, to the upstream."""
-    return len(key) <= LONGEST_KEY and is_free_form(holder, key) and (holder, key) != VARIABLES
+    is_listed = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM
+    return is_listed or (key.endswith(FREE_FORM_ENDING) and len(key) <= LONGEST_KEY)
 
 
 @lru_cache(maxsize=4096)
@@ -187,7 +173,7 @@ def _is_pure_reference(item: Object) -> bool:
     return item.get("type") == "item_reference" or not has_content
 
 
-def _named(node: Object, trail: _Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
+def _named(node: Object, trail: Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
     key = str(trail[1])
     value = node[key]
     if (is_output and kind is Kind.UNKNOWN) or (key in NAMES_OR_OBJECTS and isinstance(value, dict)):

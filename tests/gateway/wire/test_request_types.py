@@ -1,5 +1,5 @@
-"""The request types of the installed openai package: every field that looks like a reference has its place in a table,
-and so has every free-form part.
+"""The request types of the installed openai package: every field that looks like a reference or an address has its
+place in a table, and so has every free-form part.
 """
 
 import collections.abc
@@ -12,6 +12,7 @@ from openai.types.beta import response_create_params as beta_create
 from openai.types.beta.responses import input_token_count_params as beta_count
 from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
 
+from gateway.wire.fetched import FETCHED, NOT_FETCHED, is_address
 from gateway.wire.references import ANY, FREE_FORM, HARMLESS, REFERENCES, is_id_like
 
 REQUESTS = [
@@ -78,3 +79,19 @@ def test_every_encrypted_field_is_a_reference(fields):
 
 def test_every_free_form_part_is_known_to_be_one(fields):
     assert not {each for each in fields.free if not is_in(FREE_FORM, *each)}
+
+
+def test_every_address_is_one_that_the_upstream_opens_or_not(fields):
+    addresses = {each for each in fields.all if is_address(each[1])}
+    assert ("input_image_mask", "image_url") in addresses
+    assert not {each for each in addresses if is_in(FETCHED, *each) == (each in NOT_FETCHED)}
+
+
+def test_nothing_else_is_called_an_address(fields):
+    telling = {
+        field
+        for _, field in fields.all
+        if any(word in field for word in ("url", "uri", "link", "host", "domain", "hook"))
+    }
+    others = {field for field in telling if not is_address(field)}
+    assert others <= {"allowed_domains", "domain_secrets", "domain"}, "may these lead the upstream somewhere?"
