@@ -84,7 +84,7 @@ class Exchange:
         while chunk := await self.chunk():
             body += chunk
             if len(body) > most:
-                raise TooLarge(f"an answer of more than {most} bytes")
+                raise TooLarge(f"an answer of more than {most} bytes", len(body))
         return bytes(body)
 
     def restored(self, document: bytes) -> bytes:

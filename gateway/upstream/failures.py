@@ -53,7 +53,14 @@ class Broken(UpstreamFailed):
 
 
 class TooLarge(Broken):
-    """An answer, or one event of a stream, is larger than we keep. What it holds was made, and is paid for upstream."""
+    """An answer, or one event of a stream, is larger than we keep. What it holds was made, and is paid for upstream.
+
+    `unread_bytes`: how much of a plain answer had come, nothing of which is known.
+    """
+
+    def __init__(self, message: str, unread_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.unread_bytes = unread_bytes
 
 
 class Repeated(UpstreamFailed):

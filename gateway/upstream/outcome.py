@@ -116,15 +116,18 @@ class Outcome:
         else:
             await self._settle(self._unanswered())
 
-    def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
-        """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
+    def abandoned(self, reading: Reading, *, is_charged: bool) -> None:
+        """The task is being ended and may not wait: an estimate of what had come, unless the ending was read.
+
+        `is_charged`: an answer had begun, or the client had left while its request was under way.
+        """
         if self.is_known:
             return
         self.is_known = True
         reading = self._judged(reading)
         if reading.ending is not None and reading.usage is not None:
             end = self._settled(reading, reading.usage, "reported")
-        elif has_begun:
+        elif is_charged and self._is_sent:
             end = self._estimated(reading, "cancelled")
         else:
             end = self._unanswered()

@@ -206,6 +206,7 @@ class Relay:
         if not self._has_begun:
             self._outcome.status = None if client.is_gone else failure.status
         if isinstance(failure, TooLarge) and reading.ending is None:
+            reading.unread_bytes = failure.unread_bytes
             await self._outcome.cut(reading, flag="event_too_large")  # whatever it was, it was made and is billed
         elif self._tap.events or reading.ending:
             await self._outcome.ended(reading, drained=client.is_gone, without_usage="upstream_broke")
@@ -247,7 +248,7 @@ class Relay:
 
     def _abandon(self) -> None:
         tap = self._tap
-        self._outcome.abandoned(tap.reading, has_begun=self._exchange is not None)
+        self._outcome.abandoned(tap.reading, is_charged=self._exchange is not None or self._is_draining)
 
 
 def _passed_on(exchange: Exchange) -> Headers:

@@ -40,11 +40,14 @@ class Reading:
     error_code: str | None = None
     output: Any = None  # the items of a complete answer, as they came
     answer: Object | None = None  # of a plain answer
+    unread_bytes: int = 0  # of a plain answer that is too large to be read
 
     @property
     def deltas(self) -> int:
         """How many deltas were seen; of a plain answer, about how many it would have taken to say it."""
-        return self.delta_events if self.answer is None else -(-said_bytes(self.answer) // BYTES_OF_A_DELTA)
+        if self.answer is None and not self.unread_bytes:
+            return self.delta_events
+        return -(-(said_bytes(self.answer or {}) + self.unread_bytes) // BYTES_OF_A_DELTA)
 
     def begin(self, response: Object) -> None:
         """Takes over what a response object says of itself before it is complete. Its usage is not one yet."""
