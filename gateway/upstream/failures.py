@@ -56,8 +56,16 @@ class TooLarge(Broken):
     """An answer, or one event of a stream, is larger than we keep. What it holds was made, and is paid for upstream."""
 
 
-class Repeated(UpstreamFailed):
-    """The answer has the id of another project's: it is withheld, and paid for all the same."""
+class Withheld(UpstreamFailed):
+    """The answer has an id that may not leave. It was made, and is paid for all the same."""
+
+
+class Repeated(Withheld):
+    """It is the id of another project's answer."""
+
+
+class NotKept(Withheld):
+    """Whose it is can be written nowhere, so nobody could ask for it, or be kept from it."""
 
 
 class Answered(UpstreamFailed):
