@@ -63,8 +63,16 @@ class TooLarge(Broken):
         self.unread_bytes = unread_bytes
 
 
-class Repeated(UpstreamFailed):
-    """The answer has the id of another project's: it is withheld, and paid for all the same."""
+class Withheld(UpstreamFailed):
+    """The answer has an id that may not leave. It was made, and is paid for all the same."""
+
+
+class Repeated(Withheld):
+    """It is the id of another project's answer."""
+
+
+class NotKept(Withheld):
+    """Whose it is can be written nowhere, so nobody could ask for it, or be kept from it."""
 
 
 class Answered(UpstreamFailed):

@@ -77,7 +77,9 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
-    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored)
+    claim = Claim(
+        runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored, named=asked.named.digests
+    )
     outcome = Outcome(offer.admitted, runtime.meter, request.arrived, claim)
     relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))

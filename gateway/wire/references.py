@@ -4,6 +4,7 @@ One table says what each id-like field is. Whatever else ends in `_id` or `_ids`
 of the parts where tenants write what they like. gateway/ownership/naming.py says who may name what (protocol.md 1.2).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -19,6 +20,7 @@ class Kind(Enum):
     RESPONSE = auto()
     ITEM = auto()  # a pure reference: the upstream is to read the item from its store
     CARRIED = auto()  # the id of what is there with its content
+    CITED = auto()  # an object that an answer, carried along, has named
     CONTENT = auto()  # encrypted, and bound to the upstream's account
     OBJECT = auto()  # a file, container, vector store, prompt, skill, connector, ...
     UNKNOWN = auto()
@@ -41,6 +43,7 @@ class Reference:
         return param_of(self.trail)
 
 
+ID_LIKE = re.compile(r"(?:(?:^|[^A-Za-z])(?i:ids?)|[a-z0-9]I[Dd]s?)[^A-Za-z0-9]*\Z")
 ANY = None
 # (what holds it, the field): the key under which its object, or the list that its object is in, stands.
 REFERENCES: dict[tuple[str | None, str], Kind] = {
@@ -53,9 +56,9 @@ REFERENCES: dict[tuple[str | None, str], Kind] = {
     ("background_options", "continuation_id"): Kind.OBJECT,
     ("input", "id"): Kind.CARRIED,  # or ITEM
     ("input", "approval_request_id"): Kind.CARRIED,
-    ("annotations", "container_id"): Kind.CARRIED,
-    ("annotations", "file_id"): Kind.CARRIED,
-    ("results", "file_id"): Kind.CARRIED,
+    ("annotations", "container_id"): Kind.CITED,
+    ("annotations", "file_id"): Kind.CITED,
+    ("results", "file_id"): Kind.CITED,
     (ANY, "encrypted_content"): Kind.CONTENT,
     (ANY, "file_id"): Kind.OBJECT,
     (ANY, "file_ids"): Kind.OBJECT,
@@ -96,8 +99,49 @@ FREE_FORM: set[tuple[str | None, str]] = {
 }
 FREE_FORM_ENDING = "_passthrough"
 OUTPUT = "output"  # of a tool: what is known there is a reference, what is not known is a tool's own
-BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
-TAGS = {Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object "}
+# By type of item the fields that are its content: an item without any is read by the upstream from its store, whatever
+# else it says. A summary is not the reasoning. What a client's tool said may be empty: the call that it answers counts.
+CONTENT_FIELDS: dict[str, set[str]] = {
+    "message": {"content"},
+    "agent_message": {"content"},
+    "reasoning": {"content", "encrypted_content"},
+    "compaction": {"encrypted_content"},
+    "function_call": {"name", "arguments"},
+    "function_call_output": {"call_id", "output"},
+    "custom_tool_call": {"name", "input"},
+    "custom_tool_call_output": {"call_id", "output"},
+    "computer_call": {"action", "actions"},
+    "computer_call_output": {"call_id", "output"},
+    "local_shell_call": {"action"},
+    "local_shell_call_output": {"output"},
+    "shell_call": {"action"},
+    "shell_call_output": {"call_id", "output"},
+    "apply_patch_call": {"operation"},
+    "apply_patch_call_output": {"call_id", "output"},
+    "multi_agent_call": {"arguments"},
+    "multi_agent_call_output": {"call_id", "output"},
+    "tool_search_call": {"arguments"},
+    "tool_search_output": {"call_id", "tools"},
+    "additional_tools": {"tools"},
+    "configuration_update": {"reasoning", "text"},
+    "file_search_call": {"queries", "results"},
+    "web_search_call": {"action"},
+    "image_generation_call": {"result"},
+    "code_interpreter_call": {"code", "outputs"},
+    "mcp_list_tools": {"tools", "error"},
+    "mcp_approval_request": {"name", "arguments"},
+    "mcp_approval_response": {"approval_request_id"},
+    "mcp_call": {"name", "arguments"},
+    "program": {"code"},
+    "program_output": {"call_id", "result"},
+    "compaction_trigger": set(),
+    "item_reference": set(),
+}
+EMPTY: tuple[object, ...] = (None, "", [], {})
+TAGS = {
+    Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object ",
+    Kind.CITED: b"object ",
+}  # fmt: skip
 
 
 _Place = tuple[Any, Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
@@ -123,7 +167,18 @@ def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
 
 
 def is_id_like(key: str) -> bool:
-    return key.casefold().endswith(("_id", "_ids")) or key.casefold() == "id"
+    """`id`, `file_ids`, `fileId`, and whatever is padded so that another reader may take it for one of these."""
+    return ID_LIKE.search(key) is not None
+
+
+def is_pure_reference(item: Object) -> bool:
+    """Whether the upstream would have to read the item from its store: it says which, and nothing of what is in it.
+
+    Of a type that nobody knows, nobody knows what its content is. Without a type it is a message, if it says whose.
+    """
+    kind = item.get("type", "message" if "role" in item else None)
+    fields = CONTENT_FIELDS.get(kind, ()) if isinstance(kind, str) else ()
+    return all(item.get(field) in EMPTY for field in fields)
 
 
 def issued_in(output: object) -> Iterator[tuple[Kind, str]]:
@@ -135,6 +190,8 @@ def issued_in(output: object) -> Iterator[tuple[Kind, str]]:
         environment = item.get("environment")
         if isinstance(environment, dict):
             yield from _texts(Kind.OBJECT, environment.get("container_id"))
+        for found in _objects_in(item.get("results")):
+            yield from _texts(Kind.OBJECT, found.get("file_id"))
         for part in _objects_in(item.get("content")):
             yield from _texts(Kind.CONTENT, part.get("encrypted_content"))
             for note in _objects_in(part.get("annotations")):
@@ -167,18 +224,12 @@ def _unknown(key: str) -> Kind | None:
     return Kind.UNKNOWN if is_id_like(key) else None
 
 
-def _is_pure_reference(item: Object) -> bool:
-    """Whether the upstream would have to read the item from its store: it says which, and nothing of what is in it."""
-    has_content = any(value not in (None, "", [], {}) for key, value in item.items() if key not in BARE_ITEM)
-    return item.get("type") == "item_reference" or not has_content
-
-
 def _named(node: Object, trail: Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
     key = str(trail[1])
     value = node[key]
     if (is_output and kind is Kind.UNKNOWN) or (key in NAMES_OR_OBJECTS and isinstance(value, dict)):
         return
-    if kind is Kind.CARRIED and key == "id" and _is_pure_reference(node):
+    if kind is Kind.CARRIED and key == "id" and is_pure_reference(node):
         kind = Kind.ITEM
     for name in value if isinstance(value, list) else (value,):
         yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)
