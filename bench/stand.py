@@ -130,7 +130,7 @@ class Stand:
 
     def _set_up(self) -> None:
         """What an admin does, with the admins' commands."""
-        mock = ("--name", "mock", "--url", f"http://{HOST}:{self._upstream_port}/v1", "--key", "sk-mock")
+        mock = ("--name", "mock", "--url", f"http://{HOST}:{self._upstream_port}/v1", "--key", "sk-mock-0001")
         _manage("add_upstream", *mock, "--models", "json,sse-*", "--allow-private")
         for model in ("json", "sse-*"):
             _manage("set_price", "--model", model, "--input", "0.40", "--cached-input", "0.10", "--output", "1.60")

@@ -10,6 +10,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from gateway.models import Endpoint, Model, Upstream
+from gateway.redaction import NO_SECRET, is_secret
 
 
 class UpstreamForm(forms.ModelForm):
@@ -35,6 +36,8 @@ class UpstreamForm(forms.ModelForm):
         key = str(self.cleaned_data["key"])
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise ValidationError("A key has neither spaces nor characters beyond ASCII. Copy it anew.")
+        if key and not is_secret(key):
+            raise ValidationError(NO_SECRET)
         return key
 
     @property

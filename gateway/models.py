@@ -103,10 +103,11 @@ class Route(models.Model):
 
 class ResponseOwner(models.Model):
     """Whose a stored response is, and which upstream has it. Written by gateway/ownership.sql alone; never changed but
-    for `deleted_at`: an id keeps its first owner.
+    for `deleted_at`: an id of an upstream keeps its first owner.
     """
 
-    response_id = models.TextField(primary_key=True)
+    pk = models.CompositePrimaryKey("response_id", "upstream_id")
+    response_id = models.TextField()
     organization_id = models.UUIDField()
     project_id = models.UUIDField()
     upstream_id = models.UUIDField()

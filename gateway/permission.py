@@ -1,20 +1,24 @@
 """Whether a project lets its requests ask for this. Pure; what may be allowed is in accounts/policy.py."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from accounts.authentication import KeyFacts
-from accounts.policy import Policy
+from accounts.policy import TOOLS, Policy
+from gateway.wire.fetched import fetched_in
 from gateway.wire.objects import Object
 from gateway.wire.request import CreateRequest, InvalidRequest
 
 AT_THE_CLIENT = {"function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview"}
-PARTS = ("content", "output", "outputs")
+# What an MCP tool opens, and what that is called in policies; it says one of them.
+SERVERS = {"server_url": "mcp", "tunnel_id": "mcp", "connector_id": "connector"}
+LISTED = "mcp_list_tools"  # an item that says what a server has; it opens none
 MULTI_AGENT = "responses_multi_agent"
 
 
-def permit(asked: CreateRequest, key: KeyFacts) -> Mapping[str, object]:
-    """The fields that must be set in its body; InvalidRequest, naming the parameter, where it may not ask for that."""
+def permit(asked: CreateRequest, document: Object, key: KeyFacts) -> Mapping[str, object]:
+    """The fields that must be set in its body, which is `document`; InvalidRequest, naming the parameter, where it may
+    not ask for that.
+    """
     policy = key.policy
     if asked.service_tier is not None and asked.service_tier not in policy.service_tiers:
         allowed = ", ".join(sorted(policy.service_tiers)) or "none"
@@ -25,16 +29,20 @@ def permit(asked: CreateRequest, key: KeyFacts) -> Mapping[str, object]:
     for param, kind in _tools_of(asked):
         if kind not in policy.tools:
             raise _refusal(param, "this tool is", key)
-    if not policy.urls and (place := next(_urls_of(asked.input), None)) is not None:
+    if asked.prompt is not None and not (policy.urls and policy.tools >= TOOLS.keys()):
+        raise _refusal(
+            "prompt", "where not all tools and addresses are, stored prompts, which may bring them, are", key
+        )
+    if not policy.urls and (place := next(fetched_in(document), None)) is not None:
         raise _refusal(place, "images and files by URL are", key)
     return _kept_out_of_store(asked, policy, key)
 
 
 def betas(header: str, key: KeyFacts) -> str:
     """The `OpenAI-Beta` header as it may go upstream: without several agents where `permit` refuses them."""
-    if not key.hard_metrics or MULTI_AGENT not in header:
+    if not key.hard_metrics or MULTI_AGENT not in header.lower():
         return header
-    return ",".join(beta for beta in header.split(",") if MULTI_AGENT not in beta)
+    return ",".join(beta for beta in header.split(",") if MULTI_AGENT not in beta.lower())
 
 
 def _refusal(param: str, what: str, key: KeyFacts) -> InvalidRequest:
@@ -55,58 +63,47 @@ def _tools_of(asked: CreateRequest) -> Iterator[tuple[str, str]]:
     """Parameter and kind, as policies name it, of each tool that runs upstream."""
     yield from _tools_in(asked.tools, "tools")
     for index, item in enumerate(asked.input if isinstance(asked.input, list) else ()):
-        if isinstance(item, dict) and "tools" in item:
+        if isinstance(item, dict) and "tools" in item and item.get("type") != LISTED:
             yield from _tools_in(item["tools"], f"input[{index}].tools")
 
 
 def _tools_in(tools: object, place: str) -> Iterator[tuple[str, str]]:
     for index, tool in enumerate(tools if isinstance(tools, list) else ()):
         if isinstance(tool, dict):
-            name, kind = _kind_of(tool)
-            if kind is not None:
-                yield f"{place}[{index}].{name}", kind
+            if tool.get("type") == "mcp":
+                yield _server_of(tool, f"{place}[{index}]")
+            elif (kind := _kind_of(tool)) is not None:
+                yield f"{place}[{index}].type", kind
             if "tools" in tool:  # those of a namespace
                 yield from _tools_in(tool["tools"], f"{place}[{index}].tools")
 
 
-def _kind_of(tool: Object) -> tuple[str, str | None]:
-    """The field that says what it is, and its kind; None where it runs at the client."""
+def _server_of(tool: Object, place: str) -> tuple[str, str]:
+    """Of an MCP tool. InvalidRequest where upstreams might differ in what it opens."""
+    said = [name for name in SERVERS if tool.get(name) is not None] or ["server_url"]
+    param = f"{place}.{said[-1]}"
+    if len(said) > 1:
+        names = " and ".join(repr(name) for name in said)
+        message = f"Invalid value for '{param}': {names} may not be set together."
+        raise InvalidRequest(message, param=param, code="invalid_value")
+    if not isinstance(tool.get(said[0], ""), str | None):
+        raise InvalidRequest(f"Invalid type for '{param}': expected a string.", param=param, code="invalid_type")
+    return param, SERVERS[said[0]]
+
+
+def _kind_of(tool: Object) -> str | None:
+    """Its kind; None where it runs at the client."""
     kind = tool.get("type")
     if not isinstance(kind, str):
-        return "type", "other"
-    if kind == "mcp":
-        return ("connector_id", "connector") if tool.get("connector_id") is not None else ("server_url", "mcp")
+        return "other"
     if kind in AT_THE_CLIENT or (kind == "tool_search" and tool.get("execution") == "client"):
-        return "type", None
+        return None
     if kind == "shell":
         environment = tool.get("environment")
         is_local = isinstance(environment, dict) and environment.get("type") == "local"
-        return "type", None if is_local else "shell"
+        return None if is_local else "shell"
     family = "web_search" if kind.startswith("web_search") else kind
-    return "type", family if family in UPSTREAM_KINDS else "other"
+    return family if family in UPSTREAM_KINDS else "other"
 
 
 UPSTREAM_KINDS = {"web_search", "file_search", "code_interpreter", "tool_search", "image_generation"}
-
-
-def _urls_of(items: object) -> Iterator[str]:
-    """Parameters of images and files that stand at an address."""
-    for index, item in enumerate(items if isinstance(items, list) else ()):
-        if not isinstance(item, dict):
-            continue
-        yield from _urls_in(item, f"input[{index}]")
-        for field in PARTS:
-            parts = item.get(field)
-            if isinstance(parts, dict):
-                yield from _urls_in(parts, f"input[{index}].{field}")
-            for number, part in enumerate(parts if isinstance(parts, list) else ()):
-                if isinstance(part, dict):
-                    yield from _urls_in(part, f"input[{index}].{field}[{number}]")
-
-
-def _urls_in(part: dict[str, Any], place: str) -> Iterator[str]:
-    for field in ("image_url", "file_url"):
-        value = part.get(field)
-        url = value.get("url") if isinstance(value, dict) else value
-        if isinstance(url, str) and not url.lstrip().lower().startswith("data:"):
-            yield f"{place}.{field}"

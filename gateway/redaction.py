@@ -18,6 +18,18 @@ SECRET = re.compile(
     r"|(org-|proj_)(?:[A-Za-z0-9_-]{16,}|(?=[A-Za-z]*[0-9A-Z])[A-Za-z0-9]{6,})))"
 )
 
+SHORTEST_SECRET = 8
+WORD_OR_NUMBER = re.compile(r"[A-Za-z]{1,20}|[0-9]{1,20}")
+NO_SECRET = (
+    f"This key cannot be a secret: it has less than {SHORTEST_SECRET} characters, or is a mere word or number, which "
+    "would be cut out of what models say. Where the upstream asks for none, make one up, such as sk-none-0001."
+)
+
+
+def is_secret(key: str) -> bool:
+    """Whether an upstream's key can be told from ordinary text."""
+    return len(key) >= SHORTEST_SECRET and not WORD_OR_NUMBER.fullmatch(key)
+
 
 def redacted(text: str, *names: str) -> str:
     """`text` without API keys, bearer tokens, account ids, and the `names` given (hosts)."""

@@ -7,7 +7,7 @@ it (billing/connection.py), so it must be harmless to repeat.
 import asyncio
 import logging
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -15,7 +15,15 @@ from billing.connection import Connection, Refused
 
 logger = logging.getLogger(__name__)
 
-Item = TypeVar("Item", bound=msgspec.Struct)
+
+class Sized(Protocol):
+    """`is_large`: the database takes long over it."""
+
+    @property
+    def is_large(self) -> bool: ...
+
+
+Item = TypeVar("Item", bound=Sized)
 Answer = TypeVar("Answer")
 LARGEST_BATCH = 256
 CUT_SECONDS = 0.1  # until a call whose connection was cut has failed
@@ -31,6 +39,7 @@ class Lane(Generic[Item, Answer]):
         self._decoder = msgspec.json.Decoder(list[answer])  # type: ignore[valid-type]
         self._connection = Connection(conninfo, name)
         self._gathered: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._large: deque[tuple[Item, asyncio.Future[Answer]]] = deque()  # one a batch: others wait for no more
         self._under_way = 0
         self._something = asyncio.Event()
         self._idle = asyncio.Event()
@@ -47,7 +56,7 @@ class Lane(Generic[Item, Answer]):
         idle = asyncio.ensure_future(self._idle.wait())
         await asyncio.wait([idle], timeout=seconds)
         idle.cancel()
-        if left := len(self._gathered) + self._under_way:
+        if left := len(self._gathered) + len(self._large) + self._under_way:
             logger.error("%s: %d items are left: the database did not answer", self._name, left)
             self._connection.cut()
             await asyncio.sleep(CUT_SECONDS)  # so that no call under way need be cancelled
@@ -59,7 +68,7 @@ class Lane(Generic[Item, Answer]):
         """Done once it is known; Refused where the database will never take it."""
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         waiter.add_done_callback(_retrieved)
-        self._gathered.append((item, waiter))
+        (self._large if item.is_large else self._gathered).append((item, waiter))
         self._idle.clear()
         self._something.set()
         return waiter
@@ -74,13 +83,14 @@ class Lane(Generic[Item, Answer]):
             if batch:
                 await self._carry_out(batch)
                 self._under_way = 0
-            elif not self._gathered:
+            elif not self._gathered and not self._large:
                 self._something.clear()
                 self._idle.set()
 
     def _taken(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
-        """The oldest items; those that were given up are let go."""
+        """The oldest items, and the oldest large one; those that were given up are let go."""
         oldest = [self._gathered.popleft() for _ in range(min(LARGEST_BATCH, len(self._gathered)))]
+        oldest += [self._large.popleft()] if self._large else []
         return [(item, waiter) for item, waiter in oldest if not waiter.cancelled()]
 
     async def _carry_out(self, batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:

@@ -3,20 +3,20 @@
 What is unknown and what is somebody else's get the same answer, byte for byte, after the same work.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from itertools import islice
 from typing import Any
 from uuid import UUID
 
 from accounts.authentication import KeyFacts
 from gateway.catalog import UpstreamFacts
-from gateway.ownership.owners import Known, NamedResponse, Ownership, Question
+from gateway.ownership.owners import Known, NamedDigest, NamedResponse, Ownership, Question
 from gateway.wire.references import TAGS, Kind, Reference, digest_of, references_of
 from gateway.wire.request import CreateRequest, InvalidRequest
 
 MOST_REFERENCES = 10_000
 LONGEST_SHOWN = 512
-THE_PROJECT, SOMEBODY_ELSE = 0, 2  # NamedDigest.scope
+SOMEBODY_ELSE = 2  # NamedDigest.scope
 PREVIOUS = "previous_response_id"
 
 
@@ -38,19 +38,24 @@ async def named_in(body: Mapping[str, Any], key: KeyFacts, ownership: Ownership)
     digests = {digest_of(each.kind, each.id): None for each in references if each.kind in TAGS}
     known = Known()
     if responses or digests:
-        question = Question(tuple(responses), tuple(digests), key.organization_id, key.project_id)
+        question = Question(key.project_id, tuple(responses), tuple(digests), key.organization_id)
         known = await ownership.named(question)
-    return Named(references, known, key)
+    return Named(references, known, key, digests)
 
 
 class Named:
-    """What one request names, and what is known of that."""
+    """What one request names, and what is known of that. `digests`: of all that may have been issued."""
 
-    def __init__(self, references: tuple[Reference, ...], known: Known, key: KeyFacts) -> None:
+    def __init__(
+        self, references: tuple[Reference, ...], known: Known, key: KeyFacts, digests: Container[int] = frozenset()
+    ) -> None:
+        self.digests = digests
         self._references = references
         self._organization_id = key.organization_id
-        self._responses = {found.response_id: found for found in known.responses if found.project_id == key.project_id}
-        self._issued = {found.digest: found for found in known.issued}
+        self._responses = {found.response_id: found for found in reversed(known.responses)}
+        self._issued: dict[int, list[NamedDigest]] = {}
+        for found in known.issued:
+            self._issued.setdefault(found.digest, []).append(found)
 
     @property
     def upstream_id(self) -> UUID | None:
@@ -73,31 +78,35 @@ class Named:
                 raise _refusal(reference)
 
     def _is_allowed(self, reference: Reference, upstream: UpstreamFacts, harmless: Collection[str]) -> bool:
-        if reference.kind in {Kind.RESPONSE, Kind.ITEM}:
+        """By what that upstream issued alone: what another calls the same, its answers may say as they please."""
+        if reference.kind is Kind.RESPONSE:
             return self._place_of(reference) == upstream.id
-        if reference.kind in {Kind.CARRIED, Kind.CONTENT}:
-            return self._scope_of(reference) != SOMEBODY_ELSE
+        issued = next((found for found in self._issued_of(reference) if found.upstream_id == upstream.id), None)
+        if reference.kind is Kind.ITEM:
+            return issued is not None and issued.is_own
+        if reference.kind in {Kind.CARRIED, Kind.CONTENT, Kind.CITED}:
+            return issued is None or issued.scope != SOMEBODY_ELSE
         if upstream.organization_id == self._organization_id:
             return True
         if reference.kind is Kind.UNKNOWN:
             return reference.field in harmless
-        return self._scope_of(reference) == THE_PROJECT
+        return issued is not None and issued.is_own
 
     def _place_of(self, reference: Reference) -> UUID | None:
         """The upstream that keeps it for this project."""
         if reference.kind is Kind.RESPONSE:
             response = self._response_of(reference)
             return response.upstream_id if response else None
-        if reference.kind is Kind.ITEM and self._scope_of(reference) == THE_PROJECT:
-            return self._issued[digest_of(reference.kind, reference.id)].upstream_id
+        if reference.kind is Kind.ITEM:
+            return next((found.upstream_id for found in self._issued_of(reference) if found.is_own), None)
         return None
 
     def _response_of(self, reference: Reference) -> NamedResponse | None:
         return self._responses.get(reference.id)
 
-    def _scope_of(self, reference: Reference) -> int | None:
-        found = self._issued.get(digest_of(reference.kind, reference.id))
-        return found.scope if found else None
+    def _issued_of(self, reference: Reference) -> list[NamedDigest]:
+        """By upstream, the latest first."""
+        return self._issued.get(digest_of(reference.kind, reference.id), []) if reference.kind in TAGS else []
 
 
 def _refusal(reference: Reference) -> InvalidRequest:

@@ -2,10 +2,11 @@
 
 await ownership.own(response_id, owner)   durable, or kept on our disk, before anybody hears of the id
 await ownership.issue(issue)              with the settle: what the answer gave away
-await ownership.owner(response_id)        None where nobody owns it
+await ownership.owned(response_id, project_id)    None where it is not the project's
 await ownership.named(question)           all that one request names, in one round trip
 
 Repeated       the id is another project's
+NotKept        neither the database nor our disk takes it
 Unavailable    the database does not say in time
 """
 
@@ -21,12 +22,13 @@ from billing.connection import Refused
 from billing.spool.writer import Kind, Spool, SpoolFailed
 from gateway.metrics import ALARMS
 from gateway.ownership.lane import Lane
-from gateway.upstream.failures import Repeated
+from gateway.upstream.failures import NotKept, Repeated
 
 logger = logging.getLogger(__name__)
 
 OWN = "SELECT gateway_own(%s::json)::text"
 NAMED = "SELECT gateway_named(%s::json)::text"
+LARGE = 256  # names: who asks for more takes turns with others like it
 NAMEABLE = re.compile(r"[\x21-\x7e]{1,512}")  # what an id is made of; nobody can name any other
 
 
@@ -54,18 +56,26 @@ class Claimed(msgspec.Struct, frozen=True, kw_only=True):
     digests: tuple[int, ...] = ()
     is_deleted: bool = False
 
+    @property
+    def is_large(self) -> bool:
+        return len(self.digests) > LARGE
+
 
 class Question(msgspec.Struct, frozen=True):
-    """Who owns these responses, and to whom were these digests issued, as this project sees it?"""
+    """Which of these responses are this project's, and to whom were these digests issued, as it sees it?"""
 
+    project_id: UUID
     responses: tuple[str, ...] = ()
     digests: tuple[int, ...] = ()
     organization_id: UUID | None = None
-    project_id: UUID | None = None
+
+    @property
+    def is_large(self) -> bool:
+        return len(self.responses) + len(self.digests) > LARGE
 
 
 class NamedResponse(msgspec.Struct, frozen=True):
-    """`tokens`: input and output together; None where that was not reported, or it is another project's."""
+    """`tokens`: input and output together; None where that was not reported."""
 
     response_id: str
     organization_id: UUID
@@ -76,11 +86,14 @@ class NamedResponse(msgspec.Struct, frozen=True):
 
 
 class NamedDigest(msgspec.Struct, frozen=True):
-    """`scope`: the nearest to whom it was issued: 0 the project, 1 its organization, 2 another one."""
+    """What an upstream issued. `scope`: the nearest to whom: 0 the project, 1 its organization, 2 another one.
+    `is_own`: the project was the first.
+    """
 
     digest: int
-    scope: int
     upstream_id: UUID
+    scope: int
+    is_own: bool
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -110,9 +123,9 @@ class Ownership:
         await self._questions.close(0)
         await self._writes.close(seconds)
 
-    async def owner(self, response_id: str) -> Owner | None:
-        """Who owns a response that was not deleted; Unavailable."""
-        for found in (await self.named(Question((response_id,)))).responses:
+    async def owned(self, response_id: str, project_id: UUID) -> Owner | None:
+        """The project's response of that id, unless it was deleted; the first where two upstreams gave it."""
+        for found in (await self.named(Question(project_id, (response_id,)))).responses:
             return Owner(found.organization_id, found.project_id, found.upstream_id, found.record_id)
         return None
 
@@ -130,7 +143,7 @@ class Ownership:
 
     async def own(self, response_id: str, owner: Owner) -> None:
         """Durable in the database when it returns, or on our disk, to be written later; then nobody knows the id
-        until it is. Repeated.
+        until it is. Repeated, NotKept.
         """
         await self.begin(owner, response_id).durable()
 
@@ -165,13 +178,15 @@ class Write:
         self._until = asyncio.get_running_loop().time() + seconds
 
     async def durable(self) -> None:
-        """Returns once it outlives whatever dies. Repeated."""
+        """Returns once it outlives whatever dies. Repeated; NotKept where it names a response."""
         faults.reach("owner.before")
         if not self._waiter.done():
             await asyncio.wait([self._waiter], timeout=self._until - asyncio.get_running_loop().time())
         if not self._waiter.done():
             await self._keep()
-        elif self._waiter.exception() is None and not self._waiter.result():
+        elif self._waiter.exception() is not None:
+            self._not_kept("the database refuses it")
+        elif not self._waiter.result():
             _alarm(self._claimed)
             raise Repeated(f"the response id of another project's answer on request {self._claimed.record_id}")
         faults.reach("owner.after")
@@ -183,9 +198,15 @@ class Write:
             self._spool.append(Kind.OWNER, entry_id, msgspec.json.encode(self._claimed))
             self._waiter.add_done_callback(lambda waiter: self._is_known(waiter, entry_id))
             await self._spool.sync()
-        except SpoolFailed as error:  # the lane still has it; should this process die too, nobody knows the id
-            ALARMS.labels(reason="owner_not_kept").inc()
-            logger.error("the owner of the answer to %s is not on disk: %s", self._claimed.record_id, error)
+        except SpoolFailed as error:
+            self._not_kept(str(error))
+
+    def _not_kept(self, reason: str) -> None:
+        """What was issued is unknown then, no more; but an id that nobody owns may not leave."""
+        ALARMS.labels(reason="owner_not_kept").inc()
+        logger.error("whose the answer to %s is cannot be kept: %s", self._claimed.record_id, reason)
+        if self._claimed.response_id:
+            raise NotKept(f"the owner of the answer to {self._claimed.record_id}")
 
     def _is_known(self, waiter: asyncio.Future[bool], entry_id: UUID) -> None:
         if waiter.cancelled() or waiter.exception() is not None:

@@ -10,15 +10,13 @@ import msgspec
 
 from gateway.catalog import UpstreamFacts
 from gateway.metrics import ALARMS
-from gateway.redaction import redacted
+from gateway.redaction import is_secret, redacted
 from gateway.sealing import CannotUnseal
 from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import QUOTA_CODES, Broken
 from gateway.wire.failure_texts import Change, TooMuchText, changed_answer, changed_events, may_tell_of_failure
 
 logger = logging.getLogger(__name__)
-
-SHORTEST_KEY = 8  # a shorter one would cut up ordinary words
 
 
 class Censor:
@@ -69,13 +67,13 @@ def alarm_staff(upstream: UpstreamFacts, reason: str) -> None:
 
 
 def _key_of(upstream: UpstreamFacts) -> str:
-    """Empty where there is none, or none that is long enough to be told from a word."""
+    """Empty where there is none, or none that can be told from a word."""
     try:
         opening = authorization(upstream.id, upstream.sealed_key)
     except CannotUnseal:
         return ""
     key = (opening or b"").partition(b" ")[2].decode("latin-1")
-    return key if len(key) >= SHORTEST_KEY else ""
+    return key if is_secret(key) else ""
 
 
 def _forms_in_json(key: str) -> tuple[bytes, ...]:

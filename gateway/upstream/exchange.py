@@ -37,7 +37,7 @@ USER_AGENT = b"tollgate/0.1"
 MOST_ERROR_BYTES = 256 * 1024
 ERROR_SECONDS = 10.0  # for the text of a failure whose status is known
 BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
-QUERY = re.compile(rb"[!-~]{0,4000}")
+QUERY = re.compile(rb"[!$-;=?-~]{0,4000}")  # without "#<>, which no query may hold and httpx would write otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class Exchange:
         while chunk := await self.chunk():
             body += chunk
             if len(body) > most:
-                raise TooLarge(f"an answer of more than {most} bytes")
+                raise TooLarge(f"an answer of more than {most} bytes", len(body))
         return bytes(body)
 
     def restored(self, document: bytes) -> bytes:

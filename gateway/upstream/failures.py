@@ -53,11 +53,26 @@ class Broken(UpstreamFailed):
 
 
 class TooLarge(Broken):
-    """An answer, or one event of a stream, is larger than we keep. What it holds was made, and is paid for upstream."""
+    """An answer, or one event of a stream, is larger than we keep. What it holds was made, and is paid for upstream.
+
+    `unread_bytes`: how much of a plain answer had come, nothing of which is known.
+    """
+
+    def __init__(self, message: str, unread_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.unread_bytes = unread_bytes
 
 
-class Repeated(UpstreamFailed):
-    """The answer has the id of another project's: it is withheld, and paid for all the same."""
+class Withheld(UpstreamFailed):
+    """The answer has an id that may not leave. It was made, and is paid for all the same."""
+
+
+class Repeated(Withheld):
+    """It is the id of another project's answer."""
+
+
+class NotKept(Withheld):
+    """Whose it is can be written nowhere, so nobody could ask for it, or be kept from it."""
 
 
 class Answered(UpstreamFailed):

@@ -5,6 +5,7 @@ Every row of the table of endings (docs/endings.md) is decided here.
 
 import logging
 import time
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 from uuid import UUID
@@ -16,13 +17,14 @@ from billing.pricing import PriceSheet, cost
 from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
 from billing.refusals import BillingUnavailable
 from billing.tokens import MOST_TOKENS, TokenUsage
-from gateway.upstream.failures import UpstreamFailed
+from gateway.upstream.failures import Broken, UpstreamFailed
 from gateway.wire.tap import Reading
 
 logger = logging.getLogger(__name__)
 
 MOST_USAGE_BYTES = 16 * 1024
 MOST_WINDOWS = 10  # that usage may fill before nobody believes it
+MOST_RESPONSE_IDS = 16  # of one answer, whose rule is one
 MOST_USAGE_BRACKETS = 100  # what is nested as deeply as we can read could not be written elsewhere
 NOTHING_READ = Reading()
 
@@ -36,8 +38,8 @@ class Write(Protocol):
 class Claim(Protocol):
     """What an answer makes its project's (gateway/ownership/claim.py). None: there is nothing to keep."""
 
-    def opened(self, response_id: str) -> Write | None: ...
-    def ended(self, response_id: str, output: object) -> Write | None: ...
+    def opened(self, response_ids: Collection[str]) -> Sequence[Write]: ...
+    def ended(self, response_id: str, issued: Iterable[int]) -> Write | None: ...
 
 
 class Outcome:
@@ -68,11 +70,15 @@ class Outcome:
         self._is_sent = True
 
     async def opens(self, reading: Reading) -> None:
-        """More of the answer is about to leave: not before its id, once that is known, has its owner. Repeated."""
-        if reading.response_id and self._claim is not None:
-            write = self._claim.opened(reading.response_id)
-            if write is not None:
-                await write.durable()
+        """More of the answer is about to leave: not before its id, once that is known, has its owner. Withheld, and
+        Broken where it has ids without end.
+        """
+        if self._claim is None:
+            return
+        if len(reading.response_ids) > MOST_RESPONSE_IDS:
+            raise Broken(f"one answer with more than {MOST_RESPONSE_IDS} ids")
+        for write in self._claim.opened(reading.response_ids):
+            await write.durable()
 
     def watched(self, reading: Reading) -> None:
         """What is known of the answer so far, kept in case that this process does not see its end."""
@@ -90,9 +96,9 @@ class Outcome:
     async def ended(self, reading: Reading, *, drained: bool, without_usage: str = "usage_absent") -> None:
         """The answer ended, well or not, as `reading` says. `without_usage`: the flag where it reported none.
 
-        Repeated where its id turns out to be another project's; it is settled all the same.
+        Withheld where its id may not leave; it is settled all the same.
         """
-        write = self._claim.ended(reading.response_id, reading.output) if self._claim and reading.ending else None
+        write = self._issued(reading)
         await self._settle_ended(self._judged(reading), drained, without_usage)
         if write is not None:
             await write.durable()
@@ -107,6 +113,7 @@ class Outcome:
 
     async def cut(self, reading: Reading, *, flag: str) -> None:
         """The answer will not be read to its end: estimated, flagged with the reason. Void where nothing was sent."""
+        self._issued(reading)
         await self._settle(self._estimated(self._judged(reading), flag) if self._is_sent else self._void(NOTHING_READ))
 
     async def failed(self, failure: UpstreamFailed) -> None:
@@ -116,19 +123,29 @@ class Outcome:
         else:
             await self._settle(self._unanswered())
 
-    def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
-        """The task is being ended and may not wait: an estimate of what had come, unless the ending was read."""
+    def abandoned(self, reading: Reading, *, is_charged: bool) -> None:
+        """The task is being ended and may not wait: an estimate of what had come, unless the ending was read.
+
+        `is_charged`: an answer had begun, or the client had left while its request was under way.
+        """
         if self.is_known:
             return
         self.is_known = True
+        self._issued(reading)
         reading = self._judged(reading)
         if reading.ending is not None and reading.usage is not None:
             end = self._settled(reading, reading.usage, "reported")
-        elif has_begun:
+        elif is_charged and self._is_sent:
             end = self._estimated(reading, "cancelled")
         else:
             end = self._unanswered()
         self._meter.settle_soon(end)
+
+    def _issued(self, reading: Reading) -> Write | None:
+        """Hands in what was given away, however the answer ends. An answer's own id is one where it came to its end."""
+        if self._claim is None:
+            return None
+        return self._claim.ended(reading.response_id if reading.ending else "", reading.issued)
 
     async def _settle(self, settlement: Settlement) -> None:
         if not self.is_known:

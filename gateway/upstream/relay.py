@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from billing import faults
 from gateway.upstream.client import Client, Headers
 from gateway.upstream.exchange import Exchange
-from gateway.upstream.failures import Broken, Repeated, TooLarge, Unreadable, UpstreamFailed
+from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFailed, Withheld
 from gateway.upstream.keepalive import KeptAlive
 from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
@@ -76,7 +76,7 @@ class Relay:
                 await self._pass_on(self._exchange, client)
         except TimeoutError:
             await self._cut(client)
-        except Repeated as failure:
+        except Withheld as failure:
             await self._withhold(failure, client)
         except UpstreamFailed as failure:
             await self._break_off(failure, client)
@@ -206,6 +206,7 @@ class Relay:
         if not self._has_begun:
             self._outcome.status = None if client.is_gone else failure.status
         if isinstance(failure, TooLarge) and reading.ending is None:
+            reading.unread_bytes = failure.unread_bytes
             await self._outcome.cut(reading, flag="event_too_large")  # whatever it was, it was made and is billed
         elif self._tap.events or reading.ending:
             await self._outcome.ended(reading, drained=client.is_gone, without_usage="upstream_broke")
@@ -228,8 +229,8 @@ class Relay:
             self._tap.error = None
             return self._exchange.censor.events(ending_of_ours(self._tap, code=code, message=message))
 
-    async def _withhold(self, failure: Repeated, client: Client) -> None:
-        """Nothing of an answer with somebody else's id may be seen. What it took is paid for."""
+    async def _withhold(self, failure: Withheld, client: Client) -> None:
+        """Nothing of an answer with an id that is not the tenant's may be seen. What it took is paid for."""
         if not self._has_begun:
             self._outcome.status = None if client.is_gone else failure.status
         await self._outcome.cut(self._tap.reading, flag="withheld")
@@ -247,7 +248,7 @@ class Relay:
 
     def _abandon(self) -> None:
         tap = self._tap
-        self._outcome.abandoned(tap.reading, has_begun=self._exchange is not None)
+        self._outcome.abandoned(tap.reading, is_charged=self._exchange is not None or self._is_draining)
 
 
 def _passed_on(exchange: Exchange) -> Headers:

@@ -28,7 +28,7 @@ class Ending(Protocol):
     async def ended(self, reading: Reading, *, drained: bool, without_usage: str = ...) -> None: ...
     async def cut(self, reading: Reading, *, flag: str) -> None: ...
     async def failed(self, failure: UpstreamFailed) -> None: ...
-    def abandoned(self, reading: Reading, *, has_begun: bool) -> None: ...
+    def abandoned(self, reading: Reading, *, is_charged: bool) -> None: ...
 
 
 class Unbilled:
@@ -63,7 +63,7 @@ class Unbilled:
     async def failed(self, failure: UpstreamFailed) -> None:
         self.is_known = True
 
-    def abandoned(self, reading: Reading, *, has_begun: bool) -> None:
+    def abandoned(self, reading: Reading, *, is_charged: bool) -> None:
         self.is_known = True
 
 

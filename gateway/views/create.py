@@ -77,7 +77,9 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
     call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
-    claim = Claim(runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored)
+    claim = Claim(
+        runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored, named=asked.named.digests
+    )
     outcome = Outcome(offer.admitted, runtime.meter, request.arrived, claim)
     relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
     return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
@@ -89,7 +91,7 @@ async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
     document = object_of(body)
     fields = create_of(document)
     refuse_unsupported(fields)
-    set_by_policy = permit(fields, key)
+    set_by_policy = permit(fields, document, key)
     if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
         body = with_fields(body, set_by_policy)
     named = await named_in(document, key, request.runtime.ownership)

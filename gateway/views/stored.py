@@ -105,8 +105,8 @@ async def _stored(request: Request, key: KeyFacts, response_id: str) -> Stored:
     """ResponseNotFound where the key's project has no such response: nobody has, or another, by the same look-up."""
     if not RESPONSE_ID.fullmatch(response_id):
         raise ResponseNotFound(response_id)
-    owner = await request.runtime.ownership.owner(response_id)
-    if owner is None or owner.project_id != key.project_id:
+    owner = await request.runtime.ownership.owned(response_id, key.project_id)
+    if owner is None:
         raise ResponseNotFound(response_id)
     upstream = (await request.runtime.snapshots.catalog_for(key.organization_id)).upstreams.get(owner.upstream_id)
     if upstream is None:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gateway.wire.images import DATA_URL, ImageRule, image_rule_of, size_in, size_of
 from gateway.wire.objects import Object
-from gateway.wire.references import BARE_ITEM
+from gateway.wire.references import is_pure_reference
 from gateway.wire.request import CreateRequest
 from gateway.wire.usage import CONTAINER, container_kind
 
@@ -143,7 +143,7 @@ class _Seen:
         kind, content = _kind_of(item), item.get("content")
         if isinstance(content, list):
             self._see_parts(content)
-        if kind == "item_reference" or (content is None and "id" in item and item.keys() <= BARE_ITEM):
+        if kind == "item_reference" or ("id" in item and is_pure_reference(item)):
             self.tokens += self._window
         elif kind not in {"", "message"}:
             self._see_item_of(kind, item)

@@ -1,7 +1,7 @@
 """The words in which an upstream says, inside an answer, that it failed: changed where they must be, no byte beside.
 
-An event whose type ends in `error`, or with a message and a code, is all words; of any other event, and of a plain
-answer, the error that it or its response bears. Pure.
+An event or a plain answer whose type ends in `error`, or with a message, is all words; of any other the error that it
+or its response bears. Pure.
 """
 
 import re
@@ -13,8 +13,8 @@ from gateway.wire.objects import Object, object_in
 from gateway.wire.spans import STRING, Span, replaced, span_of
 from gateway.wire.stream import data_of, events_of, with_data
 
-MARK, CODE = b'rror"', b'"code"'
-FAILURE = re.compile(rb'[eE]rror"(?!\s*+:\s*+null)')
+MARK, WORDS = b'rror"', b'"message"'
+FAILURE = re.compile(rb'rror"(?!\s*+:\s*+null)')  # begins with plain bytes, which are searched for ten times as fast
 MESSAGE = re.compile(rb'"message"\s*+:')
 LITERAL = re.compile(STRING, re.DOTALL)
 
@@ -31,7 +31,7 @@ def may_tell_of_failure(text: bytes) -> bool:
     """A search of the bytes: False for what need not be parsed, as are nearly all events."""
     if MARK in text and FAILURE.search(text):
         return True
-    return CODE in text and MESSAGE.search(text) is not None
+    return WORDS in text and MESSAGE.search(text) is not None
 
 
 def changed_events(block: bytes, change: Change) -> tuple[bytes, set[str]]:
@@ -79,9 +79,7 @@ def _errors_of(message: Object) -> Iterator[tuple[tuple[str, ...], object]]:
 
 
 def _is_all_words(message: Object) -> bool:
-    if str(message.get("type")).lower().endswith("error"):
-        return True
-    return "code" in message and isinstance(message.get("message"), str)
+    return str(message.get("type")).lower().endswith("error") or isinstance(message.get("message"), str)
 
 
 def _changed_texts(document: bytes, span: Span, change: Change) -> bytes:

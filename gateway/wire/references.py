@@ -4,6 +4,7 @@ One table says what each id-like field is. Whatever else ends in `_id` or `_ids`
 of the parts where tenants write what they like. gateway/ownership/naming.py says who may name what (protocol.md 1.2).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -12,25 +13,24 @@ from hashlib import blake2b
 from typing import Any
 
 from gateway.wire.objects import Object
+from gateway.wire.places import LONGEST_KEY, Trail, param_of
 
 
 class Kind(Enum):
     RESPONSE = auto()
     ITEM = auto()  # a pure reference: the upstream is to read the item from its store
     CARRIED = auto()  # the id of what is there with its content
+    CITED = auto()  # an object that an answer, carried along, has named
     CONTENT = auto()  # encrypted, and bound to the upstream's account
     OBJECT = auto()  # a file, container, vector store, prompt, skill, connector, ...
     UNKNOWN = auto()
-
-
-_Trail = tuple[Any, str | int]  # what is around, and the key or index under which something stands there
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """`id` is empty where no text stands there."""
 
-    trail: _Trail
+    trail: Trail
     id: str
     kind: Kind
 
@@ -40,16 +40,10 @@ class Reference:
 
     @property
     def param(self) -> str:
-        """Where it stands, e.g. `input[0].content[1].file_id`: spelt out only for who asks, as places may be deep."""
-        steps: list[str] = []
-        trail: _Trail | None = self.trail
-        while trail is not None:
-            trail, step = trail
-            steps.append(f"[{step}]" if isinstance(step, int) else f".{step[:LONGEST_KEY]}")
-        return "".join(reversed(steps)).removeprefix(".")
+        return param_of(self.trail)
 
 
-LONGEST_KEY = 64  # longer ones are in no table, and are not worth remembering
+ID_LIKE = re.compile(r"(?:(?:^|[^A-Za-z])(?i:ids?)|[a-z0-9]I[Dd]s?)[^A-Za-z0-9]*\Z")
 ANY = None
 # (what holds it, the field): the key under which its object, or the list that its object is in, stands.
 REFERENCES: dict[tuple[str | None, str], Kind] = {
@@ -62,9 +56,9 @@ REFERENCES: dict[tuple[str | None, str], Kind] = {
     ("background_options", "continuation_id"): Kind.OBJECT,
     ("input", "id"): Kind.CARRIED,  # or ITEM
     ("input", "approval_request_id"): Kind.CARRIED,
-    ("annotations", "container_id"): Kind.CARRIED,
-    ("annotations", "file_id"): Kind.CARRIED,
-    ("results", "file_id"): Kind.CARRIED,
+    ("annotations", "container_id"): Kind.CITED,
+    ("annotations", "file_id"): Kind.CITED,
+    ("results", "file_id"): Kind.CITED,
     (ANY, "encrypted_content"): Kind.CONTENT,
     (ANY, "file_id"): Kind.OBJECT,
     (ANY, "file_ids"): Kind.OBJECT,
@@ -105,11 +99,52 @@ FREE_FORM: set[tuple[str | None, str]] = {
 }
 FREE_FORM_ENDING = "_passthrough"
 OUTPUT = "output"  # of a tool: what is known there is a reference, what is not known is a tool's own
-BARE_ITEM = {"id", "type", "status", "role"}  # an item with no more than these has no content of its own
-TAGS = {Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object "}
+# By type of item the fields that are its content: an item without any is read by the upstream from its store, whatever
+# else it says. A summary is not the reasoning. What a client's tool said may be empty: the call that it answers counts.
+CONTENT_FIELDS: dict[str, set[str]] = {
+    "message": {"content"},
+    "agent_message": {"content"},
+    "reasoning": {"content", "encrypted_content"},
+    "compaction": {"encrypted_content"},
+    "function_call": {"name", "arguments"},
+    "function_call_output": {"call_id", "output"},
+    "custom_tool_call": {"name", "input"},
+    "custom_tool_call_output": {"call_id", "output"},
+    "computer_call": {"action", "actions"},
+    "computer_call_output": {"call_id", "output"},
+    "local_shell_call": {"action"},
+    "local_shell_call_output": {"output"},
+    "shell_call": {"action"},
+    "shell_call_output": {"call_id", "output"},
+    "apply_patch_call": {"operation"},
+    "apply_patch_call_output": {"call_id", "output"},
+    "multi_agent_call": {"arguments"},
+    "multi_agent_call_output": {"call_id", "output"},
+    "tool_search_call": {"arguments"},
+    "tool_search_output": {"call_id", "tools"},
+    "additional_tools": {"tools"},
+    "configuration_update": {"reasoning", "text"},
+    "file_search_call": {"queries", "results"},
+    "web_search_call": {"action"},
+    "image_generation_call": {"result"},
+    "code_interpreter_call": {"code", "outputs"},
+    "mcp_list_tools": {"tools", "error"},
+    "mcp_approval_request": {"name", "arguments"},
+    "mcp_approval_response": {"approval_request_id"},
+    "mcp_call": {"name", "arguments"},
+    "program": {"code"},
+    "program_output": {"call_id", "result"},
+    "compaction_trigger": set(),
+    "item_reference": set(),
+}
+EMPTY: tuple[object, ...] = (None, "", [], {})
+TAGS = {
+    Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object ",
+    Kind.CITED: b"object ",
+}  # fmt: skip
 
 
-_Place = tuple[Any, _Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
+_Place = tuple[Any, Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
 
 
 def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
@@ -132,7 +167,18 @@ def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
 
 
 def is_id_like(key: str) -> bool:
-    return key.casefold().endswith(("_id", "_ids")) or key.casefold() == "id"
+    """`id`, `file_ids`, `fileId`, and whatever is padded so that another reader may take it for one of these."""
+    return ID_LIKE.search(key) is not None
+
+
+def is_pure_reference(item: Object) -> bool:
+    """Whether the upstream would have to read the item from its store: it says which, and nothing of what is in it.
+
+    Of a type that nobody knows, nobody knows what its content is. Without a type it is a message, if it says whose.
+    """
+    kind = item.get("type", "message" if "role" in item else None)
+    fields = CONTENT_FIELDS.get(kind, ()) if isinstance(kind, str) else ()
+    return all(item.get(field) in EMPTY for field in fields)
 
 
 def issued_in(output: object) -> Iterator[tuple[Kind, str]]:
@@ -144,6 +190,8 @@ def issued_in(output: object) -> Iterator[tuple[Kind, str]]:
         environment = item.get("environment")
         if isinstance(environment, dict):
             yield from _texts(Kind.OBJECT, environment.get("container_id"))
+        for found in _objects_in(item.get("results")):
+            yield from _texts(Kind.OBJECT, found.get("file_id"))
         for part in _objects_in(item.get("content")):
             yield from _texts(Kind.CONTENT, part.get("encrypted_content"))
             for note in _objects_in(part.get("annotations")):
@@ -156,10 +204,16 @@ def digest_of(kind: Kind, name: str) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 
+def is_free_form(holder: str, key: str) -> bool:
+    """Whether tenants write what they like there. `holder`: the key of the object, or of the list that it is in."""
+    is_listed = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM
+    return is_listed or (key.endswith(FREE_FORM_ENDING) and len(key) <= LONGEST_KEY)
+
+
 @lru_cache(maxsize=4096)
 def _rule_of(holder: str, key: str) -> tuple[bool, Kind | None]:
     """Whether a field is free-form, and what it is as a reference; None for one that is none."""
-    is_free = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM or key.endswith(FREE_FORM_ENDING)
+    is_free = is_free_form(holder, key)
     kind = REFERENCES.get((holder, key)) or REFERENCES.get((ANY, key))
     if kind is None and not is_free and (holder, key) not in HARMLESS and (ANY, key) not in HARMLESS:
         kind = _unknown(key)
@@ -170,18 +224,12 @@ def _unknown(key: str) -> Kind | None:
     return Kind.UNKNOWN if is_id_like(key) else None
 
 
-def _is_pure_reference(item: Object) -> bool:
-    """Whether the upstream would have to read the item from its store: it says which, and nothing of what is in it."""
-    has_content = any(value not in (None, "", [], {}) for key, value in item.items() if key not in BARE_ITEM)
-    return item.get("type") == "item_reference" or not has_content
-
-
-def _named(node: Object, trail: _Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
+def _named(node: Object, trail: Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
     key = str(trail[1])
     value = node[key]
     if (is_output and kind is Kind.UNKNOWN) or (key in NAMES_OR_OBJECTS and isinstance(value, dict)):
         return
-    if kind is Kind.CARRIED and key == "id" and _is_pure_reference(node):
+    if kind is Kind.CARRIED and key == "id" and is_pure_reference(node):
         kind = Kind.ITEM
     for name in value if isinstance(value, list) else (value,):
         yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)

@@ -10,6 +10,7 @@ from typing import Any
 
 from billing.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.objects import Object, object_in
+from gateway.wire.references import digest_of, issued_in
 from gateway.wire.said import said_bytes
 from gateway.wire.stream import DONE, data_of, events_of, has_data
 from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
@@ -17,10 +18,11 @@ from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 # In the text of a delta a quote is escaped, so none of these comes from what a model says, but for [DONE] and keys of
 # the same name elsewhere; there parsing tells. Bytes are searched for, a pattern with alternatives takes three times as
 # long. Chat chunks are told by `"usage"` and [DONE].
-TELLING = (b'"response"', b'"error"', b'"usage"', DONE)
+TELLING = (b'"response"', b'"error"', b'"usage"', b'"response.output_item.done"', DONE)
 DELTA = re.compile(rb'"type":\s*"[a-z_.]+\.delta"')
 CHAT_DELTA = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments)":\s*"[^"]')
 BYTES_OF_A_DELTA = 4
+MOST_ISSUED = 10_000  # of one answer; what is beyond is unknown
 TERMINAL = {"response.completed": "completed", "response.incomplete": "incomplete", "response.failed": "failed"}
 
 
@@ -29,6 +31,7 @@ class Reading:
     """What was read so far. `ending`: completed, incomplete, failed, or None while there was none."""
 
     response_id: str = ""
+    response_ids: dict[str, None] = field(default_factory=dict)  # all that were seen: one, where all is well
     model: str = ""
     delta_events: int = 0
     service_tier: str = ""
@@ -38,17 +41,22 @@ class Reading:
     tool_calls: dict[str, int] = field(default_factory=dict)
     ending: str | None = None
     error_code: str | None = None
-    output: Any = None  # the items of a complete answer, as they came
+    issued: dict[int, None] = field(default_factory=dict)  # digests of what its items gave away
     answer: Object | None = None  # of a plain answer
+    unread_bytes: int = 0  # of a plain answer that is too large to be read
 
     @property
     def deltas(self) -> int:
         """How many deltas were seen; of a plain answer, about how many it would have taken to say it."""
-        return self.delta_events if self.answer is None else -(-said_bytes(self.answer) // BYTES_OF_A_DELTA)
+        if self.answer is None and not self.unread_bytes:
+            return self.delta_events
+        return -(-(said_bytes(self.answer or {}) + self.unread_bytes) // BYTES_OF_A_DELTA)
 
     def begin(self, response: Object) -> None:
         """Takes over what a response object says of itself before it is complete. Its usage is not one yet."""
-        self.response_id = self.response_id or _text(response.get("id"))
+        if name := _text(response.get("id")):
+            self.response_id = self.response_id or name
+            self.response_ids[name] = None
         self.model = _text(response.get("model")) or self.model
         self.service_tier = _text(response.get("service_tier")) or self.service_tier
 
@@ -57,10 +65,17 @@ class Reading:
         self.begin(response)
         self.tool_calls = tool_calls_of(response)
         self.report(response.get("usage"))
-        self.output = response.get("output")
+        self.give(response.get("output"))
         self.ending = ending
         error = response.get("error")
         self.error_code = _text(error.get("code")) if isinstance(error, dict) else None
+
+    def give(self, output: object) -> None:
+        """Takes over what these output items give away."""
+        for kind, name in issued_in(output):
+            if len(self.issued) >= MOST_ISSUED:
+                return
+            self.issued[digest_of(kind, name)] = None
 
     def report(self, usage: Any) -> None:
         """Takes over a usage object; a later one counts if it can be true: chat chunks may report as they go."""
@@ -150,6 +165,8 @@ class Tap:
         kind, response = message.get("type"), message.get("response")
         if kind == "error" or (kind is None and message.get("error")):
             self.error = message
+        if kind == "response.output_item.done":
+            self.reading.give([message.get("item")])
         if not isinstance(response, dict):
             return False
         self.response = response

@@ -103,7 +103,8 @@ LISTED = [
     for place in (ANYWHERE if holder is None else (holder,))
 ]
 ALL = [*LISTED, *BARE, *(Placement(holder, field, Kind.UNKNOWN) for holder, field in UNCLASSIFIED)]
+IF_FOREIGN = (Kind.CARRIED, Kind.CITED, Kind.CONTENT)
 # What must have been issued to whoever names it: what nobody has heard of is refused like what is another's.
-REFUSED_UNLESS_OWN = [place for place in ALL if place.kind not in {Kind.CARRIED, Kind.CONTENT}]
+REFUSED_UNLESS_OWN = [place for place in ALL if place.kind not in IF_FOREIGN]
 # What clients make up themselves too: only what is known to be another's is refused.
-REFUSED_IF_FOREIGN = {kind: [place for place in LISTED if place.kind is kind] for kind in (Kind.CARRIED, Kind.CONTENT)}
+REFUSED_IF_FOREIGN = {kind: [place for place in LISTED if place.kind is kind] for kind in IF_FOREIGN}

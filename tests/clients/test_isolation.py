@@ -63,6 +63,8 @@ class Victim:
             self.responses.append(last["id"])
         for item in last["output"]:
             self.issued[Kind.CARRIED].add(item["id"])
+            if item.get("container_id"):
+                self.issued[Kind.CITED].add(item["container_id"])
             if item.get("encrypted_content"):
                 self.issued[Kind.CONTENT].add(item["encrypted_content"])
 
@@ -173,6 +175,7 @@ async def test_what_is_anothers_is_answered_as_what_is_nobodys(share, victims, g
 async def test_what_was_issued_to_another_is_refused_where_clients_make_up_their_own(victims, gateway, upstream):
     asked = []
     for victim, thief in ((victims[0], victims[2]), (victims[2], victims[0])):
+        assert set(victim.issued) == set(REFUSED_IF_FOREIGN)
         for kind, verb in itertools.product(REFUSED_IF_FOREIGN, VERBS):
             for place, name in itertools.product(REFUSED_IF_FOREIGN[kind], victim.issued[kind]):
                 path, more = verb

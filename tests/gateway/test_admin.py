@@ -109,6 +109,15 @@ def test_a_key_that_cannot_be_a_header_is_refused_and_not_repeated(admin_client,
     assert bad not in page
 
 
+@pytest.mark.parametrize("word", ["sk-abc1", "Password", "123456789"])
+def test_a_key_that_is_a_mere_word_is_refused(admin_client, upstream, word):
+    page = change(admin_client, upstream, key=word)
+
+    assert opened(upstream) == PROVIDER_KEY
+    assert "cannot be a secret" in page
+    assert word not in page
+
+
 def test_saving_without_a_key_keeps_the_one_there_is(admin_client, upstream):
     change(admin_client, upstream, name="renamed", base_url="https://api.openai.com/v2")
 

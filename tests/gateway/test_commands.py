@@ -29,6 +29,7 @@ from tests.accounts.rows import issued_key
 from tests.billing.rows import held_record, post, request_id, settle, settled_record, void
 
 MANAGE = Path(__file__).resolve().parents[2] / "manage.py"
+PROVIDER_KEY = "sk-provider"
 HOME = ("--organization", "acme", "--project", "website", "--name", "laptop")
 
 pytestmark = pytest.mark.django_db
@@ -119,27 +120,27 @@ def test_a_secret_given_in_place_of_the_id_is_not_repeated():
 def test_an_upstream_comes_with_models_and_routes():
     Model.objects.create(name="o3-pro", context_window=200_000)
     answer = answered(
-        "add_upstream", "--name", "openai", "--url", "https://api.openai.com/v1/", "--key", "sk-provider",
+        "add_upstream", "--name", "openai", "--url", "https://api.openai.com/v1/", "--key", PROVIDER_KEY,
         "--models", "gpt-*,o3-pro",
     )  # fmt: skip
     upstream = Upstream.objects.get(id=answer["id"])
     assert answer["models"] == ["gpt-*", "o3-pro"]
     assert (upstream.base_url, upstream.allow_private) == ("https://api.openai.com/v1", False)
-    assert sealing.unseal(bytes(upstream.sealed_key), upstream.sealing_context) == b"sk-provider"
+    assert sealing.unseal(bytes(upstream.sealed_key), upstream.sealing_context) == PROVIDER_KEY.encode()
     assert set(Route.objects.values_list("model__name", "position")) == {("gpt-*", 0), ("o3-pro", 0)}
     assert Model.objects.get(name="o3-pro").context_window == 200_000
-    add_second = ("add_upstream", "--name", "azure", "--url", "https://azure.example/v1", "--key", "k")
+    add_second = ("add_upstream", "--name", "azure", "--url", "https://azure.example/v1", "--key", PROVIDER_KEY)
     said(*add_second, "--models", "gpt-*")
     assert [route.upstream.name for route in Model.objects.get(name="gpt-*").routes.all()] == ["openai", "azure"]
     assert set(Model.objects.get(name="gpt-*").routes.values_list("position", flat=True)) == {0, 1}
 
 
 def test_an_upstreams_key_is_read_from_stdin_and_never_shown(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", StringIO("sk-provider\n"))
+    monkeypatch.setattr(sys, "stdin", StringIO(f"{PROVIDER_KEY}\n"))
     text = said("add_upstream", "--name", "openai", "--url", "https://api.openai.com/v1", "--key", "-")
     upstream = Upstream.objects.get()
-    assert sealing.unseal(bytes(upstream.sealed_key), upstream.sealing_context) == b"sk-provider"
-    assert "sk-provider" not in text
+    assert sealing.unseal(bytes(upstream.sealed_key), upstream.sealing_context) == PROVIDER_KEY.encode()
+    assert PROVIDER_KEY not in text
 
 
 @pytest.mark.parametrize(
@@ -148,19 +149,27 @@ def test_an_upstreams_key_is_read_from_stdin_and_never_shown(monkeypatch):
         ({"--url": "http://127.0.0.1:9000/v1"}, "allow private"),
         ({"--url": "ftp://openai"}, "base_url"),
         ({"--key": " "}, "empty"),
+        ({"--key": "sk-abc1"}, "cannot be a secret"),
+        ({"--key": "Password"}, "cannot be a secret"),
+        ({"--key": "123456789"}, "cannot be a secret"),
         ({"--name": ""}, "name"),
         ({"--models": "x" * 201}, "name"),
     ],
 )
 def test_an_upstream_that_cannot_be_is_refused_whole(change, sentence):
-    options = {"--name": "openai", "--url": "https://api.openai.com/v1", "--key": "k", "--models": "gpt-*"} | change
+    options = {
+        "--name": "openai",
+        "--url": "https://api.openai.com/v1",
+        "--key": PROVIDER_KEY,
+        "--models": "gpt-*",
+    } | change
     assert sentence in refused("add_upstream", *(text for option in options.items() for text in option))
     assert not Upstream.objects.exists()
     assert not Model.objects.exists()
 
 
 def test_a_private_upstream_is_added_where_that_is_allowed():
-    local = ("--name", "local", "--url", "http://127.0.0.1:9000/v1", "--key", "k", "--allow-private")
+    local = ("--name", "local", "--url", "http://127.0.0.1:9000/v1", "--key", PROVIDER_KEY, "--allow-private")
     answered("add_upstream", *local)
     assert Upstream.objects.get().allow_private
     assert "'local'" in refused("add_upstream", *local)

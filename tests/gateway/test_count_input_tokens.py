@@ -9,6 +9,7 @@ import uuid
 import httpx
 import pytest
 
+from gateway.upstream.exchange import QUERY
 from tests.tenants import Tenant, until
 
 BODY = {"model": "sim-usage-1000-200-100-50-20", "input": "Hello"}
@@ -66,13 +67,20 @@ def test_a_model_that_the_key_may_not_use(gateway, committed):
     assert count(narrow, BODY).status_code == 403
 
 
-@pytest.mark.parametrize("query", [b"a=%20" * 1500, b"a=\xc3\xa9"])
+@pytest.mark.parametrize("query", [b"a=%20" * 1500, b"a=\xc3\xa9", b'a="', b"a=<", b"a=>"])
 def test_a_query_that_cannot_go_upstream_is_refused_rather_than_left_out(gateway, acme, query):
     body = json.dumps(BODY).encode()
     head = b"POST /v1/responses/input_tokens?%b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\nContent-Length: %d"
     with socket.create_connection(gateway.origin.removeprefix("http://").split(":"), timeout=10) as connection:
         connection.sendall(head % (query, acme.secret.encode(), len(body)) + b"\r\n\r\n" + body)
         assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_query_goes_upstream_as_it_came_or_not_at_all():
+    every = bytes(set(range(0x21, 0x7F)) - set(b'"#<>'))
+    assert QUERY.fullmatch(every + b"%zz%2%")
+    assert httpx.URL("http://a/b").copy_with(query=every + b"%zz%2%").raw_path == b"/b?" + every + b"%zz%2%"
+    assert not [byte for byte in range(256) if byte not in every and QUERY.fullmatch(bytes([byte]))]
 
 
 async def test_an_organization_has_few_at_once_and_those_who_leave_make_room(acme, globex, upstream):

@@ -45,6 +45,8 @@ REFUSED = [
     ({"tools": [FUNCTION, {"type": "web_search"}, DRAWING]}, "tools[2].type"),
     ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://example.com"}]}, "tools[0].server_url"),
     ({"tools": [{"type": "mcp", "server_label": "x"}]}, "tools[0].server_url"),
+    ({"tools": [{"type": "mcp", "tunnel_id": "x"}]}, "tools[0].tunnel_id"),
+    ({"prompt": {"id": "pmpt_1"}}, "prompt"),
     ({"tools": [{"type": "web_search"}, {"type": "not_yet_invented"}]}, "tools[1].type"),
     ({"tools": [{"name": "f"}]}, "tools[0].type"), ({"tools": [{"type": 7}]}, "tools[0].type"),
     ({"tools": [{"type": "namespace", "tools": [FUNCTION, DRAWING]}]}, "tools[0].tools[1].type"),
@@ -56,6 +58,7 @@ PASSING = [
     {"tools": [{"type": "custom"}, {"type": "namespace", "tools": [{"type": "function"}]}, {"type": "apply_patch"}]},
     {"tools": [{"type": "shell", "environment": {"type": "local"}}, {"type": "tool_search", "execution": "client"}]},
     {"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}, {"type": "shell"}]},
+    {"input": [{"type": "mcp_list_tools", "id": "mcpl_1", "server_label": "x", "tools": [{"name": "f"}]}]},
     {"tools": []}, {"tools": None}, {"store": True}, {"store": False}, picture("https://example.com/a.png"),
     picture(PICTURE),
 ]  # fmt: skip
@@ -89,6 +92,12 @@ def test_what_is_allowed_by_name_passes_and_no_more(acme):
         ({"type": "mcp", "server_label": "x", "server_url": "https://example.com"}, 200, None),
         ({"type": "mcp", "server_label": "x", "connector_id": "connector_gmail"}, 400, "tools[0].connector_id"),
         ({"type": "not_yet_invented"}, 200, None), ({"type": "web_search"}, 400, "tools[0].type"),
+        ({"type": "mcp", "server_url": "https://a", "connector_id": None}, 200, None),
+        ({"type": "mcp", "server_url": "https://a", "connector_id": []}, 400, "tools[0].connector_id"),
+        ({"type": "mcp", "server_url": "https://a", "connector_id": "x"}, 400, "tools[0].connector_id"),
+        ({"type": "mcp", "server_url": "https://a", "tunnel_id": ""}, 400, "tools[0].tunnel_id"),
+        ({"type": "mcp", "server_url": ["https://a"]}, 400, "tools[0].server_url"),
+        ({"type": "mcp", "connector_id": 0}, 400, "tools[0].connector_id"),
     ]:  # fmt: skip
         response = acme.post({**GOOD, "tools": [tool]})
         assert response.status_code == status, (tool, response.text)
@@ -99,7 +108,9 @@ def test_what_is_allowed_by_name_passes_and_no_more(acme):
     ("fields", "param"),
     [
         (picture("https://example.com/a.png"), "input[0].content[1].image_url"),
-        (picture({"url": "HTTPS://example.com/a.png"}), "input[0].content[1].image_url"),
+        (picture({"url": "HTTPS://example.com/a.png"}), "input[0].content[1].image_url.url"),
+        ({"tools": [{**DRAWING, "input_image_mask": {"image_url": "a"}}]}, "tools[0].input_image_mask.image_url"),
+        ({"prompt": {"id": "p", "variables": {"x": {"type": "input_image", "image_url": "http://a"}}}}, "prompt"),
         (picture("file:///etc/passwd"), "input[0].content[1].image_url"),
         ({"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "http://10.0.0.1/"}]}]},
          "input[0].content[0].file_url"),
@@ -141,3 +152,5 @@ def test_several_agents_pass_only_where_no_hard_quota_bounds_them(acme, upstream
     response = acme.post(GOOD, **beta)
     assert response.status_code == 200
     assert upstream.arrived(response.headers["x-request-id"])["headers"]["openai-beta"].strip() == "other=v2"
+    response = acme.post(GOOD, headers={"OpenAI-Beta": "Responses_Multi_Agent=v1"})
+    assert "openai-beta" not in upstream.arrived(response.headers["x-request-id"])["headers"]

@@ -171,15 +171,19 @@ async def test_no_answer_at_all_is_an_error_before_the_first_byte(relayed, kind,
 
 
 @pytest.mark.parametrize(
-    ("kind", "body"),
-    [(b"application/json", b" " * (MAX_BYTES + 1)), (b"text/event-stream", b"data: " + b"x" * (MAX_BYTES + 1))],
+    ("kind", "body", "output"),
+    [
+        (b"application/json", b" " * (MAX_BYTES + 1), 99_900),
+        (b"text/event-stream", b"data: " + b"x" * (MAX_BYTES + 1), 0),
+    ],
 )
-async def test_an_answer_larger_than_is_kept_was_made_and_its_input_is_charged(relayed, kind, body):
+async def test_an_answer_larger_than_is_kept_was_made_and_is_charged(relayed, kind, body, output):
+    """A plain one by its bytes, as far as tokens were held; of an event that is cut off nobody knows what it holds."""
     client = Listener()
     with pytest.raises(TooLarge):
         await relayed(saying(body), client, kind=kind)
     assert (client.status, client.received) == (None, b"")
-    assert ends(relayed.record) == ("settled", "estimated", 100_000)
+    assert ends(relayed.record) == ("settled", "estimated", 100_000 + 10_000 * output)
     assert (relayed.record["flags"], relayed.record["status"]) == (["event_too_large"], 502)
 
 
@@ -226,8 +230,8 @@ TELLING = f"Key {OUR_KEY} of org-AbCdEf0123456789"
         (event("error", 1, error={"message": TELLING}), True),
         (event("response.error", 1, message=TELLING), True),
         (event("notice", 1, message=TELLING, code="x"), True),
-        (event("notice", 1, message=TELLING), False),
-        (event("notice", 1, message=TELLING).replace(b"/", rb"\/"), False),
+        (event("notice", 1, message=TELLING), True),
+        (event("notice", 1, message=TELLING).replace(b"/", rb"\/"), True),
         (delta(1, TELLING), False),
     ],
     ids=["error", "a type that ends in error", "message and code", "message", "escaped", "of the model"],
@@ -489,6 +493,30 @@ async def test_a_stream_that_the_server_stops_ends_visibly(meter, books):
     assert b"server_shutdown" in client.received
     assert client.ended
     assert (books.record(hold)["flags"], books.record(hold)["output_tokens"]) == (["cancelled"], 1)
+
+
+class Silent(Upstream):
+    async def _serve(self, reader, writer):
+        with contextlib.closing(writer.transport):
+            self.asked.append(await reader.readuntil(b"\r\n\r\n"))
+            await reader.read()
+
+
+@pytest.mark.parametrize(("leaves", "cost", "flag"), [(True, 100_000, "cancelled"), (False, 0, "unanswered")])
+async def test_a_server_that_stops_before_the_answer_charges_who_had_left(meter, books, leaves, cost, flag):
+    client = Listener()
+    async with Silent(None) as upstream:
+        stage, hold = Stage(meter, books, upstream), books.hold()
+        task = asyncio.create_task(stage.play(client, hold))
+        await until(lambda: upstream.asked)
+        if leaves:
+            client.leave()
+        task.cancel()
+        await asyncio.wait([task])
+        await idle(meter)
+        await stage.close()
+    assert ends(books.record(hold)) == ("settled", "estimated", cost)
+    assert books.record(hold)["flags"] == [flag]
 
 
 async def test_a_fault_of_ours_in_the_middle_ends_the_record(meter, books, monkeypatch):

@@ -12,6 +12,7 @@ from gateway.management.admin_command import AdminCommand
 from gateway.management.arguments import names
 from gateway.management.table import details
 from gateway.models import Model, Route, Upstream
+from gateway.redaction import NO_SECRET, is_secret
 
 
 class Command(AdminCommand):
@@ -34,6 +35,8 @@ class Command(AdminCommand):
         secret = (sys.stdin.readline() if options["key"] == "-" else options["key"]).strip()
         if not secret:
             raise CommandError("The key is empty: give it as --key SECRET, or on stdin with --key -.")
+        if not is_secret(secret):
+            raise CommandError(NO_SECRET)
         if Upstream.objects.filter(name=options["name"]).exists():
             raise CommandError(f"There is an upstream {options['name']!r} already: choose another --name.")
         upstream = Upstream(name=options["name"], base_url=options["url"], allow_private=options["allow_private"])

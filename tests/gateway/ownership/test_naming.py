@@ -5,12 +5,14 @@ of what does not exist.
 import json
 import uuid
 
+import httpx
 import pytest
 from django.db import connection
 
 from accounts.models import APIKey, Project
 from gateway.models import Issued, ResponseOwner, Upstream
 from gateway.wire.references import Kind, digest_of
+from tests.gateway.words import few_words
 from tests.tenants import Tenant, add_model, until
 
 OWN_MODEL = "sim-usage-77-0-0-7-0"
@@ -26,6 +28,10 @@ def sibling_of(tenant):
 @pytest.fixture
 def sibling(acme):
     return sibling_of(acme)
+
+
+def shared():
+    return Upstream.objects.get(name="simulator").id
 
 
 def names_of(response):
@@ -110,7 +116,7 @@ def test_a_container_that_an_answer_gave_away_is_its_projects(acme, sibling, glo
     with connection.cursor() as cursor:  # as a code interpreter's answer leaves it
         cursor.execute(
             "INSERT INTO gateway_issued VALUES (%s, %s, %s, %s, %s)",
-            [uuid.uuid4(), acme.organization.id, acme.project.id, uuid.uuid4(), [digest_of(Kind.OBJECT, "cntr_acme")]],
+            [uuid.uuid4(), acme.organization.id, acme.project.id, shared(), [digest_of(Kind.OBJECT, "cntr_acme")]],
         )
     call = {
         "type": "code_interpreter_call",
@@ -160,3 +166,78 @@ def test_a_prompt_cache_key_goes_up_as_the_organizations_own_and_comes_back_as_i
         assert told
         assert set(told) == {key}
         assert b'"prompt_cache_key":"tg' in sent.replace(b": ", b":")
+
+
+@pytest.fixture
+def obedient(acme):
+    """An upstream of acme's alone that answers as acme wishes, and a model that only it serves."""
+    with few_words(f"obedient-{uuid.uuid4().hex[:8]}") as (server, upstream):
+        upstream.organization = acme.organization
+        upstream.save()
+        model = add_model("obedient-1", upstream)
+        yield server
+        model.delete()
+
+
+def test_what_an_upstream_of_ones_own_calls_ones_own_is_not_so_at_another(acme, globex, sibling, obedient):
+    """It answers with the ids of what others have at the shared one."""
+    theirs = globex.ask("sim-reasoning", include=["reasoning.encrypted_content"], store=True).json()
+    items = [*theirs["output"], {"type": "code_interpreter_call", "id": "ci_x", "container_id": "cntr_of_globex"}]
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    answer = {"id": theirs["id"], "object": "response", "status": "completed", "output": items, "usage": usage}
+    headers = {"Content-Type": "application/json"}
+    obedient.answers["/responses"] = (200, headers, [json.dumps(answer).encode()])
+    obedient.answers[f"/responses/{theirs['id']}"] = (200, headers, [b'{"id": "of the obedient one"}'])
+    given = until(lambda: (said := acme.ask("obedient-1")).is_success and said)
+    assert given.json()["id"] == theirs["id"], "that it exists elsewhere is nobody's business"
+    reasoning = next(item for item in items if item["type"] == "reasoning")
+    assert reasoning["encrypted_content"]
+    references = [{"type": "item_reference", "id": item["id"]} for item in items]
+    named = [
+        {"previous_response_id": theirs["id"]}, *({"input": [each]} for each in references),
+        {"input": [reasoning]}, {"input": [{**reasoning, "id": "rs_made_up"}]},
+        {"tools": [{"type": "code_interpreter", "container": "cntr_of_globex"}]},
+    ]  # fmt: skip
+    for fields in named:
+        assert acme.post({"model": "sim-ok", "input": "x", **fields}).status_code == 400, fields
+        assert acme.post({"model": "obedient-1", "input": "x", **fields}).status_code == 200, fields
+    path = f"{acme.url}/responses/{theirs['id']}"
+    mine, original = (httpx.get(path, headers=tenant.headers).json() for tenant in (acme, globex))
+    assert mine == {"id": "of the obedient one"}
+    assert original["output"][-1] == theirs["output"][-1]
+
+
+def test_a_junk_key_makes_no_reference_a_carried_item(acme, sibling, globex):
+    item = next(i for i in acme.ask("sim-reasoning").json()["output"] if i["type"] == "reasoning")
+    for junk in ({"x": 1}, {"arguments": "{}"}, {"summary": [{"type": "summary_text", "text": "t"}]}):
+        named = {"type": "reasoning", "id": item["id"], "summary": [], **junk}
+        for stranger in (sibling, globex):
+            refused = stranger.ask("sim-ok", input=[named])
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input[0].id"), junk
+        assert acme.ask("sim-ok", input=[named, {"role": "user", "content": "on"}]).status_code == 200
+
+
+def test_what_an_answer_cites_is_refused_to_whom_it_was_not_given(acme, sibling, globex):
+    with connection.cursor() as cursor:
+        digests = [digest_of(Kind.OBJECT, name) for name in ("cntr_cited", "file_cited")]
+        cursor.execute(
+            "INSERT INTO gateway_issued VALUES (%s, %s, %s, %s, %s)",
+            [uuid.uuid4(), acme.organization.id, acme.project.id, shared(), digests],
+        )
+    note = {
+        "type": "container_file_citation",
+        "file_id": "file_cited",
+        "start_index": 0,
+        "end_index": 1,
+        "filename": "f",
+    }
+    said = {"type": "output_text", "text": "t", "annotations": [note]}
+    in_container = {**said, "annotations": [{"container_id": "cntr_cited"}]}
+    bodies = [
+        [{"type": "message", "role": "assistant", "content": [said]}],
+        [{"type": "message", "role": "assistant", "content": [in_container]}],
+        [{"type": "file_search_call", "id": "fs_1", "queries": ["q"], "results": [{"file_id": "file_cited"}]}],
+    ]  # fmt: skip
+    for items in bodies:
+        asked = [*items, {"role": "user", "content": "go on"}]
+        assert [one.ask("sim-ok", input=asked).status_code for one in (acme, sibling, globex)] == [200, 200, 400]

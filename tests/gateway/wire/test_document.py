@@ -91,7 +91,14 @@ def test_only_an_object_is_a_request(kind):
         (rb'{"x":"\u003a","store":1,"store":2}', "store"), (rb'{"x":"a\\u003a:","store":1,"store":2}', "store"),
         (b'{"model":"a","model":"b:c:d","x":":"}', "model"),
         (b'{"tools":[{"skill_id":"a","skill_id":null}]}', "tools[0].skill_id"),
-        (b'{"new_ids":["a"],"new_ids":[]}', "new_ids"),
+        (b'{"new_ids":["a"],"new_ids":[]}', "new_ids"), (b'{"temperature":1,"temperature":2}', "temperature"),
+        (b'{"foo":{"file_id":"a"},"foo":{}}', "foo"), (b'{"metadata":{"a":"b"},"metadata":{"a":"c"}}', "metadata"),
+        (b'{"input":[{"foo":[{"file_id":"a"}],"foo":1}]}', "input[0].foo"), (b'{"a":[[{"b":1,"b":1}]]}', "a[0][0].b"),
+        (b'{"input":[{"parameters":{"type":1,"type":2}}]}', "input[0].parameters.type"),
+        (b'{"input":[{"headers":{"x":1,"x":2}}]}', "input[0].headers.x"),
+        (b'{"text":{"schema":{"x":1,"x":2}}}', "text.schema.x"), (b'{"input":[{"variables":{"x":1,"x":2}}]}',
+         "input[0].variables.x"),
+        (b'{"' + b"k" * 65 + b'_passthrough":{"x":1,"x":2}}', "k" * 64 + ".x"),
         (b'{"' + b"k" * 1000 + b'":{"id":"a","id":"b"}}', "k" * 64 + ".id"),
     ],
 )  # fmt: skip
@@ -111,10 +118,11 @@ def test_a_long_key_is_not_copied_for_each_of_its_members():
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"temperature":1,"temperature":2}', b'{"model":"a","Model":"b"}', b'{"model":"a","mo\\u0064el2":"b"}',
-        b'{"metadata":{"id":"a","id":"b"}}', b'{"input":"\\"model\\":1,\\"model\\":2","model":"a"}',
-        b'{"tools":[{"parameters":{"type":1,"type":2}}]}', b'{"model":"a","metadata":{"model":"b"}}',
-        rb'{"x":"\u003a\u003A"}', rb'{"x":"\\u003a"}', b'{"a":1,"a":1}',
+        b'{"model":"a","Model":"b"}', b'{"model":"a","mo\\u0064el2":"b"}', b'{"metadata":{"id":"a","id":"b"}}',
+        b'{"input":"\\"model\\":1,\\"model\\":2","model":"a"}', b'{"tools":[{"parameters":{"type":1,"type":2}}]}',
+        b'{"model":"a","metadata":{"model":"b"}}', b'{"text":{"format":{"schema":{"a":1,"a":1}}}}',
+        b'{"input":[{"arguments":{"a":[{"b":1,"b":2}]}}]}', b'{"x_passthrough":{"a":1,"a":2}}',
+        rb'{"x":"\u003a\u003A"}', rb'{"x":"\\u003a"}', rb'{"x":"\u003c\u003A"}', b'{"a":1,"b":{"a":1}}',
     ],
 )  # fmt: skip
 def test_other_keys_may(body):

@@ -23,10 +23,11 @@ def cut(text):
         (event({**SAID, "type": "error"}), event({**CLEAN, "type": "error"})),
         (event({"error": SAID}), event({"error": CLEAN})),
         (event({"error": f"just {KEY}"}), event({"error": "just [cut]"})),
+        (event({"message": KEY, "detail": [KEY]}), event({"message": "[cut]", "detail": ["[cut]"]})),
         (response("failed", 3, error=SAID), response("failed", 3, error=CLEAN)),
         (delta(KEY) + response("failed", error=SAID), delta(KEY) + response("failed", error=CLEAN)),
     ],
-    ids=["nested", "flat", "no type", "a word", "response", "between others"],
+    ids=["nested", "flat", "no type", "a word", "no code", "response", "between others"],
 )  # fmt: skip
 def test_the_texts_of_failures_are_changed_and_no_byte_beside(before, after):
     assert may_tell_of_failure(before)
@@ -34,7 +35,7 @@ def test_the_texts_of_failures_are_changed_and_no_byte_beside(before, after):
 
 
 def test_what_the_model_says_is_nobodys_failure():
-    output = [{"type": "message", "content": [{"type": "output_text", "text": f'{KEY} "error"'}]}]
+    output = [{"type": "message", "message": f"{KEY}", "content": [{"type": "output_text", "text": f'{KEY} "error"'}]}]
     said = (
         response("completed", 4, output=output, error=None)
         + delta(f'"error": {KEY}')

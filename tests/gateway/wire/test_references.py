@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.wire.references import FREE_FORM, HARMLESS, REFERENCES, Kind, digest_of, issued_in, references_of
+from gateway.wire.references import (
+    FREE_FORM,
+    HARMLESS,
+    REFERENCES,
+    Kind,
+    digest_of,
+    is_id_like,
+    issued_in,
+    references_of,
+)
 
 
 def named(**body):
@@ -28,6 +37,19 @@ def named(**body):
         ({"input": [{"id": "x", "type": "reasoning", "summary": []}]}, "input[0].id", Kind.ITEM),
         ({"input": [{"id": "x", "type": "message", "role": "user", "content": ""}]}, "input[0].id", Kind.ITEM),
         ({"input": [{"id": "x", "type": "message", "content": "by a client"}]}, "input[0].id", Kind.CARRIED),
+        ({"input": [{"id": "x", "role": "user", "content": "by a client"}]}, "input[0].id", Kind.CARRIED),
+        ({"input": [{"id": "x", "content": "whose?"}]}, "input[0].id", Kind.ITEM),
+        ({"input": [{"id": "x", "type": None, "role": "user", "content": "a type that is null"}]}, "input[0].id",
+         Kind.ITEM),
+        ({"input": [{"id": "x", "type": "reasoning", "summary": [], "x": 1}]}, "input[0].id", Kind.ITEM),
+        ({"input": [{"id": "x", "type": "reasoning", "summary": [{"type": "summary_text", "text": "a"}]}]},
+         "input[0].id", Kind.ITEM),
+        ({"input": [{"id": "x", "type": "reasoning", "summary": [], "arguments": "of another type"}]}, "input[0].id",
+         Kind.ITEM),
+        ({"input": [{"id": "x", "type": "item_of_next_month", "content": "y"}]}, "input[0].id", Kind.ITEM),
+        ({"input": [{"id": "x", "type": ["message"], "content": "y"}]}, "input[0].id", Kind.ITEM),
+        ({"input": [{"id": "x", "type": "function_call_output", "call_id": "c", "output": ""}]}, "input[0].id",
+         Kind.CARRIED),
         ({"input": [{"type": "mcp_approval_response", "approval_request_id": "x", "approve": True}]},
          "input[0].approval_request_id", Kind.CARRIED),
         ({"input": [{"type": "reasoning", "encrypted_content": "x"}]}, "input[0].encrypted_content", Kind.CONTENT),
@@ -36,7 +58,11 @@ def named(**body):
         ({"input": [{"output": [{"file_id": "x"}]}]}, "input[0].output[0].file_id", Kind.OBJECT),
         ({"input": [{"container_id": "x"}]}, "input[0].container_id", Kind.OBJECT),
         ({"input": [{"content": [{"annotations": [{"file_id": "x"}]}]}]},
-         "input[0].content[0].annotations[0].file_id", Kind.CARRIED),
+         "input[0].content[0].annotations[0].file_id", Kind.CITED),
+        ({"input": [{"content": [{"annotations": [{"container_id": "x"}]}]}]},
+         "input[0].content[0].annotations[0].container_id", Kind.CITED),
+        ({"input": [{"type": "file_search_call", "results": [{"file_id": "x"}]}]}, "input[0].results[0].file_id",
+         Kind.CITED),
         ({"tools": [{}, {"vector_store_ids": ["x"]}]}, "tools[1].vector_store_ids", Kind.OBJECT),
         ({"tools": [{"container": "x"}]}, "tools[0].container", Kind.OBJECT),
         ({"tools": [{"container": {"file_ids": ["x"]}}]}, "tools[0].container.file_ids", Kind.OBJECT),
@@ -49,6 +75,13 @@ def named(**body):
         ({"Previous_Response_ID": "x"}, "Previous_Response_ID", Kind.UNKNOWN),
         ({"input": [{"content": [{"id": "x"}]}]}, "input[0].content[0].id", Kind.UNKNOWN),
         ({"tools": [{"parameters_id": "x"}]}, "tools[0].parameters_id", Kind.UNKNOWN),
+        ({"ids": ["x"]}, "ids", Kind.UNKNOWN),
+        ({"tools": [{"fileId": "x"}]}, "tools[0].fileId", Kind.UNKNOWN),
+        ({"tools": [{"vectorStoreIds": ["x"]}]}, "tools[0].vectorStoreIds", Kind.UNKNOWN),
+        ({"tools": [{"fileID": "x"}]}, "tools[0].fileID", Kind.UNKNOWN),
+        ({"file_id ": "x"}, "file_id ", Kind.UNKNOWN),
+        ({"\tID\u00a0": "x"}, "\tID\u00a0", Kind.UNKNOWN),
+        ({"file-id": "x"}, "file-id", Kind.UNKNOWN),
     ],
 )  # fmt: skip
 def test_what_names_a_stored_object_is_found(body, param, kind):
@@ -65,6 +98,7 @@ def test_what_names_a_stored_object_is_found(body, param, kind):
         {"input": [{"type": "computer_call", "pending_safety_checks": [{"id": "s", "code": "c"}]}]},
         {"input": [{"x_passthrough": {"turn_id": "t"}}], "client_metadata": {"file_id": "f"}},
         {"tools": [{"type": "mcp", "headers": {"tenant_id": "t"}}]},
+        {"valid": "v", "paid": True, "grid": "g", "void": "v", "idle": "i", "x_identity": "y", "android": "z"},
     ],
 )  # fmt: skip
 def test_what_names_none_is_let_through(body):
@@ -110,6 +144,11 @@ def test_what_is_in_free_form_parts_is_never_found(path, free, below, key):
     assert not list(references_of(body))
 
 
+def test_a_long_key_is_judged_in_a_time_that_goes_with_its_length():
+    assert not is_id_like("id " * 300_000 + "x")
+    assert is_id_like("x" * 300_000 + "_id" + " " * 300_000)
+
+
 def test_a_body_nested_beyond_all_measure_is_gone_through():
     deep = {"file_id": "planted"}
     for _ in range(2_000):
@@ -131,12 +170,15 @@ def test_what_an_answer_gives_away_is_known_again():
         {"type": "shell_call", "id": "sh_1", "environment": {"type": "container_reference", "container_id": "cntr_2"}},
         {"type": "message", "id": "msg_1", "content": [
             {"text": "file_id", "annotations": [{"file_id": "cfile_1", "container_id": "cntr_1"}]}]},
+        {"type": "file_search_call", "id": "fs_1", "results": [{"file_id": "file_1", "text": "file_2"}, None]},
         {"type": "mcp_list_tools", "id": "mcpl_1", "tools": [{"annotations": {"file_id": "file_of_another"}}]},
         None, 7, "x", {"id": 5},
     ]  # fmt: skip
     assert set(issued_in(output)) == {
         (Kind.ITEM, "rs_1"), (Kind.ITEM, "ci_1"), (Kind.ITEM, "sh_1"), (Kind.ITEM, "msg_1"), (Kind.ITEM, "mcpl_1"),
+        (Kind.ITEM, "fs_1"), (Kind.OBJECT, "file_1"),
         (Kind.CONTENT, "secret"), (Kind.OBJECT, "cntr_1"), (Kind.OBJECT, "cntr_2"), (Kind.OBJECT, "cfile_1"),
     }  # fmt: skip
     assert not [*issued_in(None), *issued_in("x")]
+    assert digest_of(Kind.CITED, "file_1") == digest_of(Kind.OBJECT, "file_1")
     assert digest_of(Kind.CARRIED, "rs_1") == digest_of(Kind.ITEM, "rs_1") != digest_of(Kind.OBJECT, "rs_1")

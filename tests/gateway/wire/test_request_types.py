@@ -1,5 +1,5 @@
-"""The request types of the installed openai package: every field that looks like a reference has its place in a table,
-and so has every free-form part.
+"""The request types of the installed openai package: every field that looks like a reference or an address has its
+place in a table, so has every free-form part, and what the content is of every type of item.
 """
 
 import collections.abc
@@ -9,10 +9,13 @@ import pytest
 import typing_extensions
 from openai.types.beta import response_compact_params as beta_compact
 from openai.types.beta import response_create_params as beta_create
+from openai.types.beta.beta_response_input_item_param import BetaResponseInputItemParam
 from openai.types.beta.responses import input_token_count_params as beta_count
 from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
+from openai.types.responses.response_input_item_param import ResponseInputItemParam
 
-from gateway.wire.references import ANY, FREE_FORM, HARMLESS, REFERENCES, is_id_like
+from gateway.wire.fetched import FETCHED, NOT_FETCHED, is_address
+from gateway.wire.references import ANY, CONTENT_FIELDS, FREE_FORM, HARMLESS, REFERENCES, is_id_like
 
 REQUESTS = [
     response_create_params.ResponseCreateParamsStreaming,
@@ -24,6 +27,41 @@ REQUESTS = [
     beta_count.InputTokenCountParams,
 ]
 NAMED_OTHERWISE = {"encrypted_content", "container", "conversation", "prompt"}
+
+
+# What an item has beside its content.
+BESIDE = {
+    "id", "type", "status", "role", "phase", "call_id", "caller", "agent", "author", "recipient", "name", "namespace",
+    "async", "execution", "environment", "container_id", "server_label", "summary", "fingerprint", "max_output_length",
+    "pending_safety_checks", "acknowledged_safety_checks", "approve", "reason", "approval_request_id", "error",
+    "output", "action", "background", "output_format", "quality", "revised_prompt", "size", "svg_usage",
+}  # fmt: skip
+
+
+def item_types(union):
+    for kind in typing.get_args(union):
+        if typing_extensions.is_typeddict(kind):
+            hints = typing_extensions.get_type_hints(kind)
+            (name,) = {each for each in literals(hints["type"]) if each is not None}
+            yield name, set(hints)
+
+
+def literals(kind):
+    if typing.get_origin(kind) is typing.Literal:
+        yield from typing.get_args(kind)
+    for argument in typing.get_args(kind) if typing.get_origin(kind) is not typing.Literal else ():
+        yield from literals(argument)
+
+
+@pytest.mark.parametrize("union", [ResponseInputItemParam, BetaResponseInputItemParam])
+def test_the_content_of_every_type_of_item_is_known(union):
+    types = list(item_types(union))
+    assert len(types) > 30
+    for name, fields in types:
+        assert name in CONTENT_FIELDS
+        assert fields - CONTENT_FIELDS[name] <= BESIDE, name
+    known = {name: set().union(*(fields for other, fields in types if other == name)) for name, _ in types}
+    assert not {name for name, fields in known.items() if not CONTENT_FIELDS[name] <= fields}
 
 
 class Fields:
@@ -78,3 +116,19 @@ def test_every_encrypted_field_is_a_reference(fields):
 
 def test_every_free_form_part_is_known_to_be_one(fields):
     assert not {each for each in fields.free if not is_in(FREE_FORM, *each)}
+
+
+def test_every_address_is_one_that_the_upstream_opens_or_not(fields):
+    addresses = {each for each in fields.all if is_address(each[1])}
+    assert ("input_image_mask", "image_url") in addresses
+    assert not {each for each in addresses if is_in(FETCHED, *each) == (each in NOT_FETCHED)}
+
+
+def test_nothing_else_is_called_an_address(fields):
+    telling = {
+        field
+        for _, field in fields.all
+        if any(word in field for word in ("url", "uri", "link", "host", "domain", "hook"))
+    }
+    others = {field for field in telling if not is_address(field)}
+    assert others <= {"allowed_domains", "domain_secrets", "domain"}, "may these lead the upstream somewhere?"
