@@ -2,7 +2,7 @@
 
 Pairs of hold and settle a second on one connection in batches of 32, over three quotas each: of 1,000 organizations in
 turn, and of one alone; PostgreSQL's CPU time for a pair. And through a `Meter`, as a gateway process has it: how long a
-hold and a settle take together at 100 requests a second.
+hold and a settle take together at 100 requests a second, beside what the disk and an empty call took meanwhile.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from bench import cpu
+from bench import cpu, probes
 from bench.programs import BUILD, FOLDER
 from billing.batch import Batch, End
 from billing.connection import OPTIONS
@@ -86,17 +86,18 @@ def _measured(url: str, folder: Path, seconds: float) -> dict[str, float]:
     with psycopg.connect(url, autocommit=True, options=OPTIONS) as connection:
         for statement in TENANTS.split(";\n")[:-1]:
             connection.execute(statement % {"n": ORGANIZATIONS})
-        connection.execute("ANALYZE")
         connection.execute("SET statement_timeout = 0")
         connection.execute(OPEN)
+        connection.execute("VACUUM ANALYZE")  # which a server that has run for a while has done by itself
         owners: list[Owner] = connection.execute(OWNERS).fetchall()
         found: dict[str, float] = {}
         for name, some in (("spread", owners), ("hot", owners[:1])):
             pairs, pair_ms = _pairs(connection, some, seconds)
             found |= {f"{name}_pairs_per_second": pairs, f"{name}_postgresql_ms": pair_ms}
-    times = asyncio.run(_paced(url, folder, owners, seconds))
-    cuts = quantiles(times, n=100)
-    return found | {"hold_and_settle_p50_ms": cuts[49], "hold_and_settle_p99_ms": cuts[98]}
+    for name, times in asyncio.run(_observed(url, folder, owners, seconds)).items():
+        cuts = quantiles(times, n=100)
+        found |= {f"{name}_p50_ms": cuts[49], f"{name}_p99_ms": cuts[98]}
+    return found
 
 
 def _pairs(connection: psycopg.Connection, owners: list[Owner], seconds: float) -> tuple[float, float]:
@@ -132,6 +133,16 @@ def _calls(owners: list[Owner]) -> Iterator[list[str]]:
         number += BATCH
         batch.holds = {hold.id: (hold, waiter) for hold in held}
         yield [batch.end_items(), batch.hold_items()]
+
+
+async def _observed(url: str, folder: Path, owners: list[Owner], seconds: float) -> dict[str, list[float]]:
+    """Milliseconds of hold and settle, and of what they cannot be faster than."""
+    ended = asyncio.Event()
+    flushes = asyncio.create_task(probes.flushes(folder, ended))
+    calls = asyncio.create_task(probes.empty_calls(url, ended))
+    paced = await _paced(url, folder, owners, seconds)
+    ended.set()
+    return {"hold_and_settle": paced, "flush": await flushes, "empty_call": await calls}
 
 
 async def _paced(url: str, folder: Path, owners: list[Owner], seconds: float) -> list[float]:
@@ -187,8 +198,14 @@ def _text(found: dict[str, float]) -> str:
                 f"{found[f'{name}_postgresql_ms']:.3f} CPU-ms of PostgreSQL a pair"
                 for name, what in (("spread", f"{ORGANIZATIONS:,} organizations"), ("hot", "one organization"))
             ),
-            f"hold and settle at {PER_SECOND} requests/s: p50 {found['hold_and_settle_p50_ms']:.1f} ms, "
-            f"p99 {found['hold_and_settle_p99_ms']:.1f} ms",
+            *(
+                f"{what:36} p50 {found[f'{name}_p50_ms']:5.1f} ms, p99 {found[f'{name}_p99_ms']:5.1f} ms"
+                for name, what in (
+                    ("hold_and_settle", f"hold and settle at {PER_SECOND} requests/s:"),
+                    ("flush", "  the disk meanwhile, a page flushed:"),
+                    ("empty_call", "  an empty call meanwhile:"),
+                )
+            ),
         ]
     )
 

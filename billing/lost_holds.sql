@@ -8,16 +8,7 @@ DECLARE
     taken record;
     windows bigint[];
 BEGIN
-    PERFORM billing_open_windows(scopes) FROM (
-        SELECT array_agg(DISTINCT scope.id) AS scopes
-        FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-        CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)) s;
-    SELECT coalesce(array_agg(w.id), '{}') INTO windows FROM (
-        SELECT id FROM billing_quotawindow WHERE id IN (
-            SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-            CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
-            JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL)
-        ORDER BY id FOR NO KEY UPDATE) w;
+    windows := ARRAY(SELECT id FROM billing_lock_windows(holds));
     FOR item IN
         SELECT * FROM json_to_recordset(holds) AS h(
             id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,

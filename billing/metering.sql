@@ -22,107 +22,17 @@ LANGUAGE sql IMMUTABLE AS $$
         || CASE WHEN tokens > hold_tokens AND 'hard tokens' = ANY (held_as) THEN '{tokens_over_hold}'::text[] ELSE '{}' END;
 $$;
 
--- The fast path: ends and holds of a batch in one statement, all or nothing. Returns the ids whose hold it ended.
--- Raises TG001 where some hold does not fit or a window has to be opened first, a unique violation where an item is not
--- new: nothing is done then, and the items go through the exact functions below. Both arrays are in the order of ids.
-CREATE OR REPLACE FUNCTION billing_write(ends json, holds json) RETURNS uuid[] LANGUAGE plpgsql AS $$
+-- Opens what windows the holds need, locks all that they count on, in their order, and returns them as they are then.
+CREATE OR REPLACE FUNCTION billing_lock_windows(holds json) RETURNS SETOF billing_quotawindow LANGUAGE plpgsql AS $$
 DECLARE
-    ended uuid[];
-    fits boolean;
+    scopes uuid[] := ARRAY(
+        SELECT DISTINCT scope.id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
+        CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id));
 BEGIN
-    WITH e AS MATERIALIZED (
-        SELECT * FROM json_to_recordset(ends) AS e(
-            id uuid, state text, usage_source text, status smallint, response_id text, served_model text,
-            service_tier text, upstream_request_id text, input_tokens bigint, cached_tokens bigint,
-            cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint, delta_events bigint, tool_calls jsonb,
-            reported_usage jsonb, cost_nano_usd bigint, lines jsonb, flags text[], first_byte_ms int, latency_ms int)
-    ), ended AS MATERIALIZED (
-        -- Each by its id, in their order: no plan can read more than the batch's own holds, however many are open.
-        SELECT e.*, h.organization_id, h.project_id, h.api_key_id, h.process_id, h.endpoint, h.model, h.upstream_id,
-            h.upstream, h.upstream_model, h.price_id, h.stream, h.asked_service_tier, h.client_request_id,
-            h.retry_count, h.request_bytes, h.hold_nano_usd, h.hold_tokens, h.is_bound, h.window_ids, h.held_as,
-            h.held_amounts, h.flags AS hold_flags, h.created_at, e.input_tokens + e.output_tokens AS tokens,
-            CASE WHEN h.is_bound THEN least(e.cost_nano_usd, h.hold_nano_usd) ELSE e.cost_nano_usd END AS charged
-        FROM e CROSS JOIN LATERAL (SELECT * FROM billing_hold WHERE id = e.id OFFSET 0) h
-    ), released AS (
-        DELETE FROM billing_hold WHERE id = ANY (ARRAY(SELECT id FROM ended)) RETURNING 1
-    ), recorded AS (
-        INSERT INTO billing_usagerecord (
-            id, state, usage_source, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id,
-            upstream, upstream_model, price_id, stream, asked_service_tier, client_request_id, retry_count,
-            request_bytes, status, response_id, served_model, service_tier, upstream_request_id, input_tokens,
-            cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens, delta_events, tool_calls, reported_usage,
-            hold_nano_usd, hold_tokens, is_bound, window_ids, held_as, held_amounts, cost_nano_usd, charged_nano_usd,
-            overage_nano_usd, lines, flags, created_at, ended_at, first_byte_ms, latency_ms)
-        SELECT r.id, r.state, r.usage_source, r.organization_id, r.project_id, r.api_key_id, r.process_id, r.endpoint,
-            r.model, r.upstream_id, r.upstream, r.upstream_model, r.price_id, r.stream, r.asked_service_tier,
-            r.client_request_id, r.retry_count, r.request_bytes, r.status, r.response_id, r.served_model,
-            r.service_tier, r.upstream_request_id, r.input_tokens, r.cached_tokens, r.cache_write_tokens,
-            r.output_tokens, r.reasoning_tokens, r.delta_events, r.tool_calls, r.reported_usage, r.hold_nano_usd,
-            r.hold_tokens, r.is_bound, r.window_ids, r.held_as, r.held_amounts, r.cost_nano_usd, r.charged,
-            r.cost_nano_usd - r.charged, r.lines,
-            billing_end_flags(r.hold_flags || r.flags, r.cost_nano_usd - r.charged, r.tokens, r.hold_tokens, r.held_as),
-            r.created_at, now(), r.first_byte_ms, r.latency_ms
-        FROM ended r
-    ), queued AS (
-        INSERT INTO billing_unposted (record_id) SELECT id FROM ended
-    ), h AS MATERIALIZED (
-        SELECT h.*, quotas.* FROM json_to_recordset(holds) AS h(
-            id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,
-            upstream_id uuid, upstream text, upstream_model text, price_id uuid, stream boolean,
-            asked_service_tier text, client_request_id text, retry_count smallint, request_bytes bigint,
-            hold_nano_usd bigint, hold_tokens bigint, flags text[])
-        CROSS JOIN LATERAL (
-            SELECT array_agg(q.window_id) AS window_ids, array_agg(q.held_as) AS held_as,
-                array_agg(billing_held_amount(q.held_as, h.hold_nano_usd, h.hold_tokens)) AS held_amounts,
-                bool_or(q.held_as = 'hard cost') AS is_bound,
-                bool_and(coalesce(q.window_ends_at > now(), false)
-                    AND (h.price_id IS NOT NULL OR q.held_as <> 'hard cost')) AS are_open
-            FROM billing_quota q
-            WHERE q.scope_id = ANY (ARRAY[h.organization_id, h.project_id, h.api_key_id]) AND q.retired_at IS NULL
-        ) quotas
-    ), held AS (
-        INSERT INTO billing_hold (
-            id, organization_id, project_id, api_key_id, process_id, endpoint, model, upstream_id, upstream,
-            upstream_model, price_id, stream, asked_service_tier, client_request_id, retry_count, request_bytes,
-            hold_nano_usd, hold_tokens, is_bound, window_ids, held_as, held_amounts, flags, created_at)
-        SELECT h.id, h.organization_id, h.project_id, h.api_key_id, h.process_id, h.endpoint, h.model, h.upstream_id,
-            h.upstream, h.upstream_model, h.price_id, h.stream, h.asked_service_tier, h.client_request_id,
-            h.retry_count, h.request_bytes, h.hold_nano_usd, h.hold_tokens, coalesce(h.is_bound, false),
-            coalesce(h.window_ids, '{}'), coalesce(h.held_as, '{}'), coalesce(h.held_amounts, '{}'), h.flags, now()
-        FROM h
-    ), delta AS MATERIALIZED (
-        SELECT window_id, sum(held)::bigint AS held, sum(posted)::bigint AS posted, bool_or(is_new) AS is_taken FROM (
-            SELECT w.id AS window_id, -w.held AS held, billing_posted_amount(w.held_as, w.held, w.cost_nano_usd,
-                w.charged, w.tokens, w.requests) AS posted, false AS is_new
-            FROM (
-                SELECT unnest(window_ids) AS id, unnest(held_as) AS held_as, unnest(held_amounts) AS held,
-                    cost_nano_usd, charged, tokens, (state = 'settled')::int AS requests
-                FROM ended) w
-            UNION ALL
-            SELECT w.id, w.held, 0, true
-            FROM (SELECT unnest(window_ids) AS id, unnest(held_amounts) AS held FROM h) w WHERE w.held > 0) change
-        GROUP BY window_id ORDER BY window_id
-    ), changed AS (
-        UPDATE billing_quotawindow w SET held = w.held + d.held, posted = w.posted + d.posted
-        FROM delta d
-        WHERE w.id = d.window_id
-            -- Else another call has ended one of them since it was read here.
-            AND (SELECT count(*) FROM released) = (SELECT count(*) FROM ended)
-            AND (NOT d.is_taken OR d.posted + d.held <= w.limit_amount - w.posted - w.held)
-        RETURNING 1
-    )
-    SELECT ARRAY(SELECT id FROM ended),
-        NOT EXISTS (SELECT FROM h WHERE NOT are_open) AND (SELECT count(*) FROM changed) = (SELECT count(*) FROM delta)
-            AND (SELECT count(*) FROM released) = (SELECT count(*) FROM ended)
-            -- A call that is carried out long after it was given up must not open again what has ended meanwhile.
-            AND NOT EXISTS (
-                SELECT FROM h CROSS JOIN LATERAL (SELECT state FROM billing_usagerecord WHERE id = h.id OFFSET 0) r)
-        INTO ended, fits;
-    IF NOT fits THEN
-        RAISE EXCEPTION 'some hold of the batch does not fit' USING ERRCODE = 'TG001';
-    END IF;
-    RETURN ended;
+    PERFORM billing_open_windows(scopes);
+    RETURN QUERY SELECT * FROM billing_quotawindow WHERE id IN (
+        SELECT q.window_id FROM billing_quota q WHERE q.scope_id = ANY (scopes) AND q.retired_at IS NULL)
+    ORDER BY id FOR NO KEY UPDATE;
 END $$;
 
 -- Holds one by one, where the fast path gave up: all windows are locked first, and each changed once. Returns a JSON
@@ -140,18 +50,9 @@ DECLARE
     room bigint[];
     added bigint[];
 BEGIN
-    PERFORM billing_open_windows(scopes) FROM (
-        SELECT array_agg(DISTINCT scope.id) AS scopes
-        FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-        CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)) s;
     -- Read as they are once locked; what was current a moment later is not among them.
     SELECT array_agg(w.id), array_agg(w.limit_amount - w.posted - w.held), array_agg(0::bigint) INTO windows, room, added
-    FROM (
-        SELECT * FROM billing_quotawindow WHERE id IN (
-            SELECT q.window_id FROM json_to_recordset(holds) AS h(organization_id uuid, project_id uuid, api_key_id uuid)
-            CROSS JOIN LATERAL (VALUES (h.organization_id), (h.project_id), (h.api_key_id)) AS scope(id)
-            JOIN billing_quota q ON q.scope_id = scope.id AND q.retired_at IS NULL)
-        ORDER BY id FOR NO KEY UPDATE) w;
+    FROM billing_lock_windows(holds) w;
     FOR item IN
         SELECT * FROM json_to_recordset(holds) AS h(
             id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,

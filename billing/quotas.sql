@@ -26,7 +26,8 @@ BEGIN
     ends_at := (first + ('1 ' || period)::interval) AT TIME ZONE time_zone;
 END $$;
 
--- Opens a window for each live quota of the scopes that has none at `moment`. Locks: quotas by id, then windows by id.
+-- Opens a window for each live quota of the scopes that has none at `moment`. Locks: quotas by organization and id, then
+-- windows by id. So an organization's windows are neighbours: a request changes one page, or two.
 CREATE OR REPLACE FUNCTION billing_open_windows(scopes uuid[], moment timestamptz DEFAULT now()) RETURNS void
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -38,7 +39,7 @@ BEGIN
         FROM billing_quota q JOIN accounts_organization o ON o.id = q.organization_id
         WHERE q.scope_id = ANY (scopes) AND q.retired_at IS NULL
             AND (q.window_ends_at IS NULL OR q.window_ends_at <= moment)
-        ORDER BY q.id FOR NO KEY UPDATE OF q
+        ORDER BY q.organization_id, q.id FOR NO KEY UPDATE OF q
     LOOP
         -- Not before the last one ended: the organization may have moved to another time zone.
         INSERT INTO billing_quotawindow (

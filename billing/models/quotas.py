@@ -60,7 +60,7 @@ class Quota(models.Model):
         FOREVER = "forever", "for ever"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    organization = models.ForeignKey(Organization, models.PROTECT, related_name="quotas")
+    organization = models.ForeignKey(Organization, models.PROTECT, related_name="quotas", db_index=False)
     project = models.ForeignKey(Project, models.PROTECT, null=True, blank=True, related_name="quotas")
     api_key = models.ForeignKey(APIKey, models.PROTECT, null=True, blank=True, related_name="quotas")
     scope_id = models.GeneratedField(
@@ -115,7 +115,15 @@ class Quota(models.Model):
             ),
             models.CheckConstraint(condition=models.Q(limit_amount__gte=0), name="limit_is_not_negative"),
         ]
-        indexes = [models.Index(fields=["scope_id"], condition=models.Q(retired_at=None), name="quota_in_force")]
+        indexes = [
+            models.Index(fields=["scope_id"], condition=models.Q(retired_at=None), name="quota_in_force"),
+            # What counts for one request lies together here: one descent instead of three (from PostgreSQL 17 on).
+            models.Index(
+                fields=["organization", "scope_id"],
+                condition=models.Q(retired_at=None),
+                name="quota_in_force_of_organization",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.metric} {self.period} on {self.scope}"
@@ -129,7 +137,8 @@ class Quota(models.Model):
 class QuotaWindow(models.Model):
     """What was used of a quota from `starts_at` to `ends_at`: posted, and held by open requests (metering.sql)."""
 
-    quota = models.ForeignKey(Quota, models.PROTECT, related_name="windows")
+    # Without a constraint: its trigger would look at each change of what is posted and held.
+    quota = models.ForeignKey(Quota, models.PROTECT, related_name="windows", db_constraint=False)
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     metric = models.CharField(max_length=8)
