@@ -25,7 +25,7 @@ from billing.models import (
     UsageRecord,
     UsageRollup,
 )
-from billing.pricing import TOKEN_KINDS
+from billing.prices.pricing import TOKEN_KINDS
 from billing.read_only_admin import figure
 from billing.templatetags import figures
 

@@ -14,7 +14,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from billing import ledger
+from billing.books import ledger
 from billing.models import LedgerEntry, UsageRecord
 from billing.quota_forms import GiftForm
 from billing.read_only_admin import ReadOnlyAdmin, figure

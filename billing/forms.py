@@ -11,8 +11,8 @@ from django import forms
 from django.utils import timezone
 
 from billing.models import Price, PriceVariant, ToolPrice
-from billing.price_change import leaps
-from billing.pricing import TOKEN_KINDS, PriceSheet, pico_per_call, pico_per_token
+from billing.prices.price_change import leaps
+from billing.prices.pricing import TOKEN_KINDS, PriceSheet, pico_per_call, pico_per_token
 
 
 def usd_field(label: str, help_text: str = "", *, required: bool = True) -> forms.DecimalField:

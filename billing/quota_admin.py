@@ -1,4 +1,4 @@
-"""Quotas in the admin: set, changed and retired through billing/quotas.py, never saved as rows."""
+"""Quotas in the admin: set, changed and retired through billing/books/quotas.py, never saved as rows."""
 
 # mypy: disable-error-code="type-arg"
 # (Django's admin classes are generic in their stubs alone.)
@@ -12,9 +12,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import User
-from billing import quotas
+from billing.books import quotas
 from billing.models import Quota, QuotaQuerySet
-from billing.pricing import figure as written
+from billing.prices.pricing import figure as written
 from billing.quota_forms import QuotaForm
 from billing.read_only_admin import ReadOnlyAdmin
 from billing.templatetags import figures

@@ -9,9 +9,9 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 
-from billing import quotas
-from billing.amounts import limit_of, nano_usd, written
-from billing.ledger import GIVEN
+from billing.books import quotas
+from billing.books.amounts import limit_of, nano_usd, written
+from billing.books.ledger import GIVEN
 from billing.models import LedgerEntry, Quota
 
 

@@ -8,12 +8,12 @@ import uuid
 import msgspec
 import pytest
 
-from billing import connection
-from billing import lane as lane_module
-from billing.alarms import ALARMS
-from billing.lane import Lane
+from billing.metering import connection
+from billing.metering import lane as lane_module
+from billing.metering.alarms import ALARMS
+from billing.metering.lane import Lane
+from billing.metering.refusals import BillingUnavailable, QuotaExceeded, Unpriced
 from billing.record import Progress, Seen
-from billing.refusals import BillingUnavailable, QuotaExceeded, Unpriced
 from tests.billing.books import settled, until
 from tests.billing.proxy import Proxy
 

@@ -7,11 +7,11 @@ import uuid
 import msgspec
 import pytest
 
-from billing import lane as lane_module
-from billing import metering
-from billing.alarms import ALARMS
+from billing.metering import lane as lane_module
+from billing.metering import meter as meter_module
+from billing.metering.alarms import ALARMS
+from billing.metering.refusals import BillingUnavailable
 from billing.record import Opened, Settlement, void
-from billing.refusals import BillingUnavailable
 from billing.spool.abandoned import unfinished
 from billing.spool.writer import Kind, Spool
 from tests.billing.books import idle, running_meter, settled, until
@@ -193,7 +193,7 @@ async def test_what_is_known_of_an_open_request_is_kept_as_it_comes(spooling, sp
 
 
 async def test_progress_goes_to_the_open_row_now_and_then(books, tmp_path, monkeypatch):
-    monkeypatch.setattr(metering, "is_progress_due", lambda last, now: True)
+    monkeypatch.setattr(meter_module, "is_progress_due", lambda last, now: True)
     async with running_meter(books.url, tmp_path, progress_seconds=0) as meter:
         hold = books.hold()
         await meter.hold(hold)
@@ -236,7 +236,7 @@ async def test_an_end_that_no_file_can_hold_still_reaches_the_database(meter, bo
 
 async def test_on_a_full_disk_nothing_is_admitted_and_ends_go_on(books, tiny_disk, monkeypatch):
     """F21."""
-    monkeypatch.setattr(metering, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(meter_module, "PROBE_SECONDS", 0.05)
     spool = Spool(tiny_disk, uuid.uuid4(), segment_bytes=1 << 17)
     async with running_meter(books.url, None, spool=spool) as meter:
         holds = [books.hold() for _ in range(5)]

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from billing import connection, faults
-from billing import lane as lanes
-from billing.lane import END_EXACTLY, HOLD_EXACTLY, WRITE, Lane
+from billing import faults
+from billing.metering import connection
+from billing.metering import lane as lanes
+from billing.metering.lane import END_EXACTLY, HOLD_EXACTLY, WRITE, Lane
+from billing.metering.refusals import QuotaExceeded, Unpriced
 from billing.record import void
-from billing.refusals import QuotaExceeded, Unpriced
 from tests import plane_database
 from tests.billing.books import batch_of, new_id, settled
 from tests.billing.money_model import Model, Quota

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.request_ids import RequestIds, uuid7
+from billing.metering.request_ids import RequestIds, uuid7
 
 MILLISECONDS = st.integers(0, 2**48 - 1)
 

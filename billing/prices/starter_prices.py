@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from billing.pricing import DEFAULT_TIER, PriceSheet, TokenPrice, pico_per_call, pico_per_token
+from billing.prices.pricing import DEFAULT_TIER, PriceSheet, TokenPrice, pico_per_call, pico_per_token
 
 FILE = Path(__file__).with_name("starter_prices.json")
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from billing.tokens import MOST_TOKENS, TokenUsage
+from billing.prices.tokens import MOST_TOKENS, TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """What a model's own reported streams add up to (billing/ratios.py); until there are some, 4 bytes are a token, and
-    so is a delta.
+    """What a model's own reported streams add up to (billing/books/ratios.py); until there are some, 4 bytes are a
+    token, and so is a delta.
     """
 
     request_bytes: int = 4

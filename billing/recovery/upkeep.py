@@ -10,9 +10,9 @@ from uuid import UUID
 
 from psycopg_pool import AsyncConnectionPool
 
-from billing.metering import Meter
+from billing.metering.meter import Meter
 from billing.record import void
-from billing.recovery import STOPPED, Replay
+from billing.recovery.replay import STOPPED, Replay
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The books: grants and refunds, the posting of ended records (posting.sql), rollups anew, and the partitions."""
+"""The books: grants and refunds, the posting of ended records (sql/posting.sql), rollups anew, and the partitions."""
 
 import uuid
 from copy import copy
@@ -10,8 +10,9 @@ from django.db import connection, transaction
 from django.db.models import Sum
 
 from accounts.models import Organization, User
-from billing import faults, quotas
-from billing.amounts import MOST
+from billing import faults
+from billing.books import quotas
+from billing.books.amounts import MOST
 from billing.models import LedgerEntry, Quota
 
 BATCH = 5000

@@ -1,6 +1,6 @@
 """hold -> settle | void: the only way to usage records.
 
-    await meter.hold(hold)         durable, or an exception of billing/refusals.py
+    await meter.hold(hold)         durable, or an exception of refusals.py
     meter.dispatched(id)           before the upstream connection is opened
     meter.opened(id, ...)          the upstream gave the answer an id
     meter.seen(id, ...)            how much of it has come
@@ -18,11 +18,11 @@ from uuid import UUID
 import msgspec
 
 from billing import faults
-from billing.alarms import raise_alarms
-from billing.batch import Waiter
-from billing.lane import UNSAYABLE, Lane, is_fulfilled
+from billing.metering.alarms import raise_alarms
+from billing.metering.batch import Waiter
+from billing.metering.lane import UNSAYABLE, Lane, is_fulfilled
+from billing.metering.refusals import BillingUnavailable
 from billing.record import Hold, Opened, Progress, Seen, Settlement, unanswered, void
-from billing.refusals import BillingUnavailable
 from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Meter:
         await self._spool.close(keep=not is_written)  # a hold under way lies in no spool, but may come to be
 
     async def hold(self, hold: Hold) -> None:
-        """Returns once the hold is durable; else an exception of billing/refusals.py. Who leaves leaves a void."""
+        """Returns once the hold is durable; else an exception of refusals.py. Who leaves leaves a void."""
         if self._spool.is_failing:
             self._make_well()
             raise BillingUnavailable("The spool takes no more.")

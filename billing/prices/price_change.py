@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from billing.pricing import DEFAULT_TIER, PriceSheet, TokenPrice, usd_per_million, usd_per_thousand
+from billing.prices.pricing import DEFAULT_TIER, PriceSheet, TokenPrice, usd_per_million, usd_per_thousand
 
 FACTOR = 5
 

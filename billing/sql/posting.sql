@@ -1,4 +1,4 @@
--- Ended records and adjustments into hourly rollups and the ledger, for billing/ledger.py. Celery carries no truth:
+-- Ended records and adjustments into hourly rollups and the ledger, for billing/books/ledger.py. Celery carries no truth:
 -- billing_unposted is the queue, what is taken out of it is added exactly once, in one statement, and a call that dies
 -- has done nothing. A record counts in the hour in which it was admitted, an adjustment in the hour in which it came.
 

@@ -1,5 +1,5 @@
--- The functions that billing/metering.py calls. A batch is a JSON array of objects whose keys are the columns of the
--- hold or record. Locks are taken in one order everywhere: holds and records by id, then windows by id.
+-- The functions that billing/metering calls. A batch is a JSON array of objects whose keys are the columns of the hold
+-- or record. Locks are taken in one order everywhere: holds and records by id, then windows by id.
 
 -- What a request takes of a quota: `amount` against a hard one, nothing against a soft one.
 CREATE OR REPLACE FUNCTION billing_held_amount(held_as text, nano_usd bigint, tokens bigint) RETURNS bigint

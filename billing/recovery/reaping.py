@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import msgspec
 from django.db import DatabaseError, connection, transaction
 
-from billing.connection import PLANS
+from billing.metering.connection import PLANS
 from billing.record import Settlement
-from billing.recovery import ORPHANS, Orphan, orphan_of
+from billing.recovery.replay import ORPHANS, Orphan, orphan_of
 
 logger = logging.getLogger(__name__)
 

@@ -16,12 +16,12 @@ import msgspec
 from psycopg_pool import AsyncConnectionPool
 
 from billing import faults
-from billing.estimation import Ratio
-from billing.pricing import PriceSheet, cost
+from billing.prices.estimation import Ratio
+from billing.prices.pricing import PriceSheet, cost
+from billing.prices.tokens import MOST_TOKENS, TokenUsage
 from billing.record import Hold, Opened, Seen, Settlement, kept_lines, token_columns, void
 from billing.spool.abandoned import Abandoned, abandoned, take
 from billing.spool.format import Entry, Kind
-from billing.tokens import MOST_TOKENS, TokenUsage
 
 logger = logging.getLogger(__name__)
 

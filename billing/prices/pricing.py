@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact
 
-from billing.tokens import MOST_TOKENS, TokenUsage
+from billing.prices.tokens import MOST_TOKENS, TokenUsage
 
 PICO_PER_NANO = 1_000
 PICO_PER_TOKEN_OF_A_DOLLAR_PER_MILLION = 1_000_000

@@ -13,7 +13,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from accounts.models import APIKey, Organization, Project, User
-from billing.amounts import MOST
+from billing.books.amounts import MOST
 from billing.models import Quota, QuotaQuerySet
 
 Scope = Organization | Project | APIKey

@@ -5,7 +5,7 @@ rounds of the loop, while they bring something. Callers wait beside the lane and
 of a batch, those of its holds that nobody waits for any more are voided.
 
 A batch goes the fast way, all or nothing in one statement. Where that gives up (a hold does not fit, a window is to be
-opened, an item is not new) its ends and then its holds are decided item by item (metering.sql).
+opened, an item is not new) its ends and then its holds are decided item by item (billing/sql/metering.sql).
 """
 
 import asyncio
@@ -16,11 +16,11 @@ from uuid import UUID
 
 import msgspec
 
-from billing.alarms import raise_alarm
-from billing.batch import Batch, End, Waiter, items_of
-from billing.connection import Connection, GaveUp, Refused, Stuck
+from billing.metering.alarms import raise_alarm
+from billing.metering.batch import Batch, End, Waiter, items_of
+from billing.metering.connection import Connection, GaveUp, Refused, Stuck
+from billing.metering.refusals import BillingUnavailable, HoldOutcome, QuotaExceeded, Unpriced, outcomes_of
 from billing.record import Hold, Progress, Settlement, bare, refused, void
-from billing.refusals import BillingUnavailable, HoldOutcome, QuotaExceeded, Unpriced, outcomes_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Lane:
         return not unwritten
 
     def hold(self, hold: Hold) -> Waiter:
-        """Done once it is durable; an exception of billing/refusals.py where it is not."""
+        """Done once it is durable; an exception of refusals.py where it is not."""
         waiter = _new_waiter()
         self._gathered.holds[hold.id] = (hold, waiter)
         self._wake()

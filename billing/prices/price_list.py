@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from accounts.patterns import most_specific
-from billing.pricing import PriceSheet
+from billing.prices.pricing import PriceSheet
 
 
 @dataclass(frozen=True, slots=True)

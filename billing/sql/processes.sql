@@ -1,4 +1,4 @@
--- Which gateway processes are gone for good, for billing/reaping.py.
+-- Which gateway processes are gone for good, for billing/recovery/reaping.py.
 
 -- Those whose whole host has been silent for so long. A process on a host that lives is left to its neighbours, who have
 -- its spool; where they do not come to it for long, the spool is gone. One that stopped and left something open is lost.

@@ -1,5 +1,5 @@
--- The checks of billing/reconcile.py. Each begins with a line of its name and the invariant it is for, and selects
--- everything that it looks at: an id, and what is wrong with it in one sentence, NULL where nothing is.
+-- The checks of reconcile.py. Each begins with a line of its name and the invariant it is for, and selects everything
+-- that it looks at: an id, and what is wrong with it in one sentence, NULL where nothing is.
 -- since: NULL looks at everything; a time, at what may have changed from then on. Both are known when the statement is
 -- planned, so a condition on a `since` that is NULL costs nothing.
 
