@@ -11,6 +11,8 @@ from billing.record import Hold, Progress, Settlement
 
 T = TypeVar("T")
 Waiter = asyncio.Future[None]
+# What JSON cannot say, such as half a character, or lists in lists without end.
+UNSAYABLE = (ValueError, TypeError, OverflowError, RecursionError)
 
 
 class End(NamedTuple):

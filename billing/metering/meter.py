@@ -19,8 +19,8 @@ import msgspec
 
 from billing import faults
 from billing.metering.alarms import raise_alarms
-from billing.metering.batch import Waiter
-from billing.metering.lane import UNSAYABLE, Lane, is_fulfilled
+from billing.metering.batch import UNSAYABLE, Waiter
+from billing.metering.lane import Lane, is_fulfilled
 from billing.metering.refusals import BillingUnavailable
 from billing.record import Hold, Opened, Progress, Seen, Settlement, unanswered, void
 from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due

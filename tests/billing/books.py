@@ -11,10 +11,10 @@ import psycopg
 from psycopg.rows import dict_row, tuple_row
 
 from billing.metering.batch import Batch, End
-from billing.metering.lane import END_EXACTLY, HOLD_EXACTLY, MARK, WRITE
 from billing.metering.meter import Meter
 from billing.metering.refusals import outcomes_of
 from billing.metering.request_ids import uuid7
+from billing.metering.writing import END_EXACTLY, HOLD_EXACTLY, MARK, WRITE
 from billing.record import Hold, Settlement
 from billing.spool.writer import Spool
 

@@ -8,8 +8,8 @@ import uuid
 import msgspec
 from django.db import connection
 
-from billing.metering.lane import WRITE
 from billing.metering.request_ids import uuid7
+from billing.metering.writing import WRITE
 from billing.models import Hold
 from billing.prices.pricing import TokenPrice, cost, price_lines
 from billing.prices.tokens import TokenUsage

@@ -6,7 +6,7 @@ import msgspec
 import psycopg
 
 from billing.metering.connection import OPTIONS, REFUSALS
-from billing.metering.lane import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, NOTHING, WRITE
+from billing.metering.writing import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, NOTHING, WRITE
 from tests.billing.books import batch_of
 
 NAME = "sender"

@@ -8,7 +8,7 @@ import uuid
 import msgspec
 import pytest
 
-from billing.metering import connection
+from billing.metering import connection, writing
 from billing.metering import lane as lane_module
 from billing.metering.alarms import ALARMS
 from billing.metering.lane import Lane
@@ -136,7 +136,7 @@ async def test_the_fast_way_refuses_what_does_not_fit(lane, tenant_books, monkey
     await lane.hold(holds[0])  # opens the window
     calls = observed(lane, monkeypatch)
     outcomes = await asyncio.gather(*map(lane.hold, holds[1:]), return_exceptions=True)
-    assert [statement for statement, _ in calls] == [lane_module.WRITE, lane_module.HOLD_EXACTLY]
+    assert [statement for statement, _ in calls] == [writing.WRITE, writing.HOLD_EXACTLY]
     assert sum(isinstance(outcome, QuotaExceeded) for outcome in outcomes) == 2
     assert tenant_books.window(quota) == (0, 200)
 
@@ -153,7 +153,7 @@ async def test_a_tight_organization_keeps_no_other_from_the_fast_way(lane, tenan
         lane.hold(tight), lane.hold(roomy), lane.end(settled(before)), return_exceptions=True
     )
     assert [type(outcome) for outcome in outcomes] == [QuotaExceeded, type(None), type(None)]
-    assert [statement for statement, _ in calls[1:]] == [lane_module.WRITE, lane_module.HOLD_EXACTLY]
+    assert [statement for statement, _ in calls[1:]] == [writing.WRITE, writing.HOLD_EXACTLY]
     (_, fast), (_, exact) = calls[1:]
     assert [str(item.id) in fast[1] for item in (tight, roomy)] == [False, True]
     assert [str(item.id) in exact[0] for item in (tight, roomy)] == [True, False]
@@ -420,13 +420,13 @@ async def test_a_mark_that_is_refused_decides_nothing_again(lane, tenant_books, 
         raise error
 
     calls = observed(lane, monkeypatch)
-    failing_at(lane, monkeypatch, lane_module.MARK, make_room)
+    failing_at(lane, monkeypatch, writing.MARK, make_room)
     lane.mark(Progress(id=large.id, progress=Seen()))
     with pytest.raises(QuotaExceeded):
         await lane.hold(large)
     await lane.close(5)
     assert tenant_books.states() == {}
-    assert [statement for statement, _ in calls].count(lane_module.HOLD_EXACTLY) == 1
+    assert [statement for statement, _ in calls].count(writing.HOLD_EXACTLY) == 1
     assert "1 marks of progress are refused" in caplog.text
 
 
@@ -438,7 +438,7 @@ async def test_an_answered_hold_is_not_decided_again_with_a_refused_neighbour(la
     def refuse():
         raise connection.Refused
 
-    failing_at(lane, monkeypatch, lane_module.END_EXACTLY, refuse)
+    failing_at(lane, monkeypatch, writing.END_EXACTLY, refuse)
     await asyncio.gather(lane.hold(held), lane.end(settled(ended)))
     await lane.close(5)
     assert sum(str(held.id) in str(parameters) for _, parameters in calls) == 1
@@ -495,7 +495,7 @@ async def test_a_lane_that_died_decides_nothing_again_that_was_answered(tenant_b
     lane.start()
     before, large = (tenant_books.hold(price_id=PRICE_ID, hold_nano_usd=amount) for amount in (100, 2_000))
     await lane.hold(before)
-    failing_at(lane, monkeypatch, lane_module.MARK, raise_something)
+    failing_at(lane, monkeypatch, writing.MARK, raise_something)
     lane.mark(Progress(id=large.id, progress=Seen()))
     end, refused = lane.end(settled(before, 40)), lane.hold(large)
     await end
@@ -525,7 +525,7 @@ async def test_a_hold_given_up_while_its_lane_died_ends_void(books, plane, monke
     lane.start()
     hold = books.hold()
     with monkeypatch.context() as patch:
-        patch.setattr(lane, "_held", lambda *_: raise_something())
+        patch.setattr(lane._writing, "_held", lambda *_: raise_something())
         waiter = lane.hold(hold)
         await until(lambda: books.state(hold) == "pending")
         waiter.cancel()

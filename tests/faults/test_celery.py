@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import redis
 
-from billing.metering.lane import HOLD_EXACTLY
+from billing.metering.writing import HOLD_EXACTLY
 from billing.models import Adjustment, Price, Process, UsageRecord
 from billing.prices.pricing import cost, price_lines
 from billing.prices.tokens import TokenUsage
