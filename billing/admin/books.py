@@ -14,10 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.models import User
+from billing.admin.quota_forms import GiftForm
+from billing.admin.read_only import ReadOnlyAdmin, figure
 from billing.books import ledger
 from billing.models import LedgerEntry, UsageRecord
-from billing.quota_forms import GiftForm
-from billing.read_only_admin import ReadOnlyAdmin, figure
 from billing.templatetags import figures
 
 INPUT = figure("input_tokens", "Tokens in", figures.count)

@@ -12,11 +12,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.models import User
+from billing.admin.quota_forms import QuotaForm
+from billing.admin.read_only import ReadOnlyAdmin
 from billing.books import quotas
 from billing.models import Quota, QuotaQuerySet
 from billing.prices.pricing import figure as written
-from billing.quota_forms import QuotaForm
-from billing.read_only_admin import ReadOnlyAdmin
 from billing.templatetags import figures
 
 

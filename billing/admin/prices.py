@@ -1,4 +1,4 @@
-"""Prices in the admin; they are added and never edited. Quotas and books have files of their own."""
+"""Prices in the admin; they are added and never edited."""
 
 # mypy: disable-error-code="type-arg"
 # (Django's admin classes are generic in their stubs alone.)
@@ -10,23 +10,10 @@ from django.contrib.admin.widgets import AdminSplitDateTime
 from django.http import HttpRequest
 
 from accounts.models import User
-from billing import book_admin, quota_admin
-from billing.forms import PriceForm, ToolForm, VariantForm
-from billing.models import (
-    Adjustment,
-    Hold,
-    LedgerEntry,
-    Price,
-    PriceVariant,
-    Process,
-    Quota,
-    QuotaWindow,
-    ToolPrice,
-    UsageRecord,
-    UsageRollup,
-)
+from billing.admin.price_forms import PriceForm, ToolForm, VariantForm
+from billing.admin.read_only import figure
+from billing.models import Price, PriceVariant, ToolPrice
 from billing.prices.pricing import TOKEN_KINDS
-from billing.read_only_admin import figure
 from billing.templatetags import figures
 
 PRICES = tuple(
@@ -76,7 +63,6 @@ class ToolInline(PartOfPrice):
     shown = ("tool", figure("pico_usd", "$ per 1,000 calls", figures.usd_per_thousand))
 
 
-@admin.register(Price)
 class PriceAdmin(admin.ModelAdmin):
     form = PriceForm
     inlines = (VariantInline, ToolInline)
@@ -109,16 +95,3 @@ class PriceAdmin(admin.ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Price, form: Any, change: bool) -> None:
         obj.created_by = cast(User, request.user)
         super().save_model(request, obj, form, change)
-
-
-for model, its_admin in (
-    (Quota, quota_admin.QuotaAdmin),
-    (QuotaWindow, quota_admin.QuotaWindowAdmin),
-    (UsageRecord, book_admin.UsageRecordAdmin),
-    (Hold, book_admin.HoldAdmin),
-    (Adjustment, book_admin.AdjustmentAdmin),
-    (UsageRollup, book_admin.UsageRollupAdmin),
-    (LedgerEntry, book_admin.LedgerEntryAdmin),
-    (Process, book_admin.ProcessAdmin),
-):
-    admin.site.register(model, its_admin)
