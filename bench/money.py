@@ -24,12 +24,12 @@ import psycopg
 
 from bench import cpu, probes
 from bench.programs import BUILD, FOLDER
-from billing.batch import Batch, End
-from billing.connection import OPTIONS
-from billing.lane import WRITE
-from billing.metering import Meter
+from billing.metering.batch import Batch, End
+from billing.metering.connection import OPTIONS
+from billing.metering.meter import Meter
+from billing.metering.request_ids import uuid7
+from billing.metering.writing import WRITE
 from billing.record import Hold, Settlement
-from billing.request_ids import uuid7
 from billing.spool.writer import Spool
 from gateway.local.embedded import PostgresServer, database_url
 

@@ -23,7 +23,7 @@ from rest_framework.views import APIView
 from accounts.api import name_or_id
 from accounts.bearer import BearerKey, HasKey, openai_envelope
 from accounts.models import APIKey, Organization, User
-from billing.reports import Group, today, usage
+from billing.books.reports import Group, today, usage
 
 EVERY = ["*"]
 

@@ -6,9 +6,9 @@ from uuid import UUID
 
 import msgspec
 
-from billing.estimation import UNKNOWN, Ratio
-from billing.pricing import DEFAULT_TIER, PriceLine, PriceSheet
-from billing.tokens import TokenUsage
+from billing.prices.estimation import UNKNOWN, Ratio
+from billing.prices.pricing import DEFAULT_TIER, PriceLine, PriceSheet
+from billing.prices.tokens import TokenUsage
 
 # What a person should look at: usage that nobody reported, costs that were not charged or could not be told, and
 # answers that their client paid for and did not get.

@@ -6,7 +6,7 @@ from celery import shared_task
 from django.conf import settings
 from django.utils import timezone
 
-from billing import ledger, ratios, reconcile
+from billing.books import ledger, ratios, reconcile
 
 
 @shared_task

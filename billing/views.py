@@ -1,4 +1,4 @@
-"""The console's pages. Every figure comes from billing/reports.py; the address says what is looked at."""
+"""The console's pages. Every figure comes from billing/books/reports.py; the address says what is looked at."""
 
 from datetime import timedelta
 from typing import cast
@@ -11,8 +11,8 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.models import Organization, User
-from billing import hours, reports
-from billing.reports import Group
+from billing.books import hours, reports
+from billing.books.reports import Group
 
 GROUPS = (Group.ORGANIZATION, Group.PROJECT, Group.KEY, Group.MODEL)
 

@@ -14,9 +14,9 @@ from uuid import UUID
 import msgspec
 
 from accounts.authentication import KeyFacts
-from billing.price_list import ListedPrice
+from billing.metering.refusals import QuotaExceeded
+from billing.prices.price_list import ListedPrice
 from billing.record import Admitted, Hold
-from billing.refusals import QuotaExceeded
 from gateway.catalog import Catalog, RouteFacts
 from gateway.upstream.routing import first_usable
 from gateway.wire.bound import Bound, Terms, bound_of

@@ -6,8 +6,8 @@ from datetime import datetime
 from uuid import UUID
 
 from accounts.patterns import matches_any, most_specific
-from billing.estimation import UNKNOWN, Ratio
-from billing.price_list import ListedPrice, PriceList
+from billing.prices.estimation import UNKNOWN, Ratio
+from billing.prices.price_list import ListedPrice, PriceList
 from gateway.addresses import Origin
 
 MOST_REMEMBERED = 4096

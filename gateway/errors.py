@@ -10,8 +10,8 @@ import msgspec
 from django.http import HttpResponse
 
 from accounts.authentication import KeyRefused, Refusal, Scope
-from billing.pricing import figure
-from billing.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
+from billing.metering.refusals import BillingUnavailable, Lacking, QuotaExceeded, Unpriced
+from billing.prices.pricing import figure
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
 from gateway.ownership.owners import Unavailable

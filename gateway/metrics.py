@@ -5,7 +5,7 @@ import os
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from billing.alarms import ALARMS
+from billing.metering.alarms import ALARMS
 
 __all__ = ["ALARMS", "ANSWERS", "CONTENT_TYPE", "REFUSED", "exposition"]
 

@@ -9,12 +9,12 @@ from django.conf import settings
 from psycopg_pool import AsyncConnectionPool
 
 from billing import faults
-from billing.metering import Meter
-from billing.recovery import Replay
-from billing.request_ids import RequestIds
+from billing.metering.meter import Meter
+from billing.metering.request_ids import RequestIds
+from billing.recovery.replay import Replay
+from billing.recovery.upkeep import Intervals, Upkeep
 from billing.spool.folder import host_id
 from billing.spool.writer import Spool
-from billing.upkeep import Intervals, Upkeep
 from gateway.admission import Allowances
 from gateway.key_use import KeyUse
 from gateway.ownership.owners import Ownership

@@ -16,7 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from accounts.authentication import KeyFacts
 from accounts.peppers import digests
-from billing.request_ids import RequestIds
+from billing.metering.request_ids import RequestIds
 from gateway.catalog import Catalog
 from gateway.snapshot_queries import CATALOG, KEY, REVISION, catalog_of, key_facts_of
 

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from accounts.authentication import KeyFacts
 from accounts.policy import Policy
-from billing.estimation import Ratio
-from billing.price_list import ListedPrice, PriceList
-from billing.pricing import PriceSheet, TokenPrice
+from billing.prices.estimation import Ratio
+from billing.prices.price_list import ListedPrice, PriceList
+from billing.prices.pricing import PriceSheet, TokenPrice
 from gateway.addresses import ForbiddenAddress, origin_of
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts
 

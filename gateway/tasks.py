@@ -6,9 +6,10 @@ import psycopg
 from celery import shared_task
 from django.conf import settings
 
-from billing import faults, reaping
+from billing import faults
 from billing.record import Settlement
-from billing.recovery import Orphan, end_of
+from billing.recovery import reaping
+from billing.recovery.replay import Orphan, end_of
 from gateway.catalog import Catalog
 from gateway.snapshot_queries import CATALOG, catalog_of
 from gateway.upstream.lookup import Lookup

@@ -12,8 +12,8 @@ from django.db import connection
 from accounts.models import APIKey, Organization, Project
 from accounts.policy import SERVICE_TIERS, TOOLS
 from billing.models import Price, UsageRecord, token_price_columns
-from billing.pricing import TokenPrice, cost, price_lines
-from billing.tokens import TokenUsage
+from billing.prices.pricing import TokenPrice, cost, price_lines
+from billing.prices.tokens import TokenUsage
 from gateway.models import Model, Route, Upstream
 
 TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # unused, and dear to make anew for each request

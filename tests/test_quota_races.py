@@ -11,7 +11,7 @@ from decimal import Decimal
 import pytest
 
 from billing.models import Hold
-from billing.pricing import figure
+from billing.prices.pricing import figure
 from tests.crowd import Client
 from tests.gateway_process import GatewayProcess
 from tests.quotas import set_quota, window_of

@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
         # Partitions are beyond Django's schema editor: these tables are made by SQL, Django knows the models.
         migrations.SeparateDatabaseAndState(
             database_operations=[
-                load("billing/records.sql"),
+                load("billing/sql/records.sql"),
                 migrations.RunSQL("SELECT billing_make_partitions(3)", migrations.RunSQL.noop),
             ],
             state_operations=[

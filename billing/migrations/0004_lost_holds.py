@@ -6,4 +6,4 @@ from accounts.sql import load
 class Migration(migrations.Migration):
     dependencies = [("billing", "0003_prices")]
 
-    operations = [load("billing/lost_holds.sql")]
+    operations = [load("billing/sql/lost_holds.sql")]

@@ -36,8 +36,8 @@ class Migration(migrations.Migration):
                 to="billing.quota",
             ),
         ),
-        load("billing/quotas.sql"),
-        load("billing/metering.sql"),
-        load("billing/batches.sql"),
-        load("billing/lost_holds.sql"),
+        load("billing/sql/quotas.sql"),
+        load("billing/sql/metering.sql"),
+        load("billing/sql/batches.sql"),
+        load("billing/sql/lost_holds.sql"),
     ]

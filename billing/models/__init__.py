@@ -1,6 +1,6 @@
 """How much: prices, quotas, one row per admitted request, and the books made from them.
 
-Money is integer nano-USD, prices integer pico-USD per token or call (billing/pricing.py).
+Money is integer nano-USD, prices integer pico-USD per token or call (billing/prices/pricing.py).
 """
 
 from billing.models.ledger import LedgerEntry

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.db import models, transaction
 
 from accounts.models import User
-from billing.pricing import DEFAULT_TIER, PriceSheet, TokenPrice
+from billing.prices.pricing import DEFAULT_TIER, PriceSheet, TokenPrice
 
 
 class TokenPrices(models.Model):

@@ -135,7 +135,7 @@ class Quota(models.Model):
 
 
 class QuotaWindow(models.Model):
-    """What was used of a quota from `starts_at` to `ends_at`: posted, and held by open requests (metering.sql)."""
+    """What was used of a quota from `starts_at` to `ends_at`: posted, and held by open requests (sql/metering.sql)."""
 
     # Without a constraint: its trigger would look at each change of what is posted and held.
     quota = models.ForeignKey(Quota, models.PROTECT, related_name="windows", db_constraint=False)

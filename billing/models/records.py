@@ -1,4 +1,4 @@
-"""One row per admitted request: open, or ended; and what the truth changed later. Tables and functions: records.sql."""
+"""One row per admitted request: open, or ended; and what the truth changed later. Tables and functions: billing/sql."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -60,7 +60,7 @@ class RecordQuerySet(models.QuerySet[Any]):
 
 
 class Hold(Admitted):
-    """An open request: admitted, and not ended yet. Written by billing/metering.py alone."""
+    """An open request: admitted, and not ended yet. Written by billing/metering/meter.py alone."""
 
     state = "pending"
     status = first_byte_ms = latency_ms = None  # as a record has them
@@ -85,7 +85,7 @@ class UsageRecordQuerySet(RecordQuerySet):
 
 
 class UsageRecord(Admitted):
-    """How an admitted request ended, whatever became of it. Never changed; written by billing/metering.py alone.
+    """How an admitted request ended, whatever became of it. Never changed; written by billing/metering/meter.py alone.
 
     Its table is partitioned by month of the id (a UUIDv7, the request's own id), so no constraint but the primary key
     holds over all of it and no foreign key points to it.

@@ -9,7 +9,7 @@ from accounts.models import APIKey, Organization, Project, User
 
 
 class ModelRatio(models.Model):
-    """What a model's streams reported lately, in sum: for estimates where nothing was reported (billing/ratios.py)."""
+    """What a model's streams reported lately, in sum (billing/books/ratios.py): for estimates where nothing was."""
 
     model = models.CharField(max_length=200, primary_key=True)
     request_bytes = models.BigIntegerField()

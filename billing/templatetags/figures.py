@@ -7,7 +7,7 @@ from django import template
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from billing import pricing
+from billing.prices import pricing
 
 NARROW_SPACE = "\N{NARROW NO-BREAK SPACE}"
 NOTHING = "\N{EN DASH}"

@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 
-from billing.pricing import TokenPrice, pico_per_call, pico_per_token
+from billing.prices.pricing import TokenPrice, pico_per_call, pico_per_token
 
 KINDS = ("input", "cached-input", "cache-write", "output", "reasoning")
 TIER = re.compile(r"[a-z0-9_.-]{1,32}")

@@ -6,9 +6,9 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from accounts.models import Organization
-from billing.amounts import nano_usd
+from billing.books.amounts import nano_usd
 from billing.models import Quota
-from billing.pricing import figure
+from billing.prices.pricing import figure
 from gateway.management.admin_command import AdminCommand
 from gateway.management.scopes import organization_named
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from billing.pricing import DEFAULT_TIER, Bracket, PriceSheet, TokenPrice, usd_per_million, usd_per_thousand
+from billing.prices.pricing import DEFAULT_TIER, Bracket, PriceSheet, TokenPrice, usd_per_million, usd_per_thousand
 
 
 def rows_of(sheet: PriceSheet) -> list[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """Items on their way into one statement of the database: what gathers while a call is under way goes in the next.
 
 The statement takes a JSON array and answers with one in the same order. It is repeated until it is known what became of
-it (billing/connection.py), so it must be harmless to repeat.
+it (billing/metering/connection.py), so it must be harmless to repeat.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from billing.connection import Connection, Refused
+from billing.metering.connection import Connection, Refused
 
 logger = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from billing import faults
-from billing.connection import Refused
+from billing.metering.connection import Refused
 from billing.spool.writer import Kind, Spool, SpoolFailed
 from gateway.metrics import ALARMS
 from gateway.ownership.lane import Lane

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-from billing.tokens import MOST_TOKENS
+from billing.prices.tokens import MOST_TOKENS
 from gateway.catalog import RouteFacts
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.failures import UpstreamFailed

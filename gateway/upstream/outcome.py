@@ -12,11 +12,11 @@ from uuid import UUID
 
 import msgspec
 
-from billing.metering import Meter
-from billing.pricing import PriceSheet, cost
+from billing.metering.meter import Meter
+from billing.metering.refusals import BillingUnavailable
+from billing.prices.pricing import PriceSheet, cost
+from billing.prices.tokens import MOST_TOKENS, TokenUsage
 from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
-from billing.refusals import BillingUnavailable
-from billing.tokens import MOST_TOKENS, TokenUsage
 from gateway.upstream.failures import Broken, UpstreamFailed
 from gateway.wire.tap import Reading
 

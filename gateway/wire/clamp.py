@@ -3,7 +3,7 @@
 Pure. The client's own limit is never changed, however small.
 """
 
-from billing.pricing import PICO_PER_NANO
+from billing.prices.pricing import PICO_PER_NANO
 from gateway.wire.bound import Bound
 from gateway.wire.request import MOST_OUTPUT_TOKENS
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from billing.tokens import AbsurdUsage, TokenUsage
+from billing.prices.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.objects import Object, object_in
 from gateway.wire.references import digest_of, issued_in
 from gateway.wire.said import said_bytes

@@ -6,7 +6,7 @@ absent is None and never zero.
 
 import msgspec
 
-from billing.tokens import AbsurdUsage, TokenUsage
+from billing.prices.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.objects import Object, object_in
 from gateway.wire.spans import replaced, span_of
 from gateway.wire.stream import data_of, events_of, with_data

@@ -10,12 +10,12 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row, tuple_row
 
-from billing.batch import Batch, End
-from billing.lane import END_EXACTLY, HOLD_EXACTLY, MARK, WRITE
-from billing.metering import Meter
+from billing.metering.batch import Batch, End
+from billing.metering.meter import Meter
+from billing.metering.refusals import outcomes_of
+from billing.metering.request_ids import uuid7
+from billing.metering.writing import END_EXACTLY, HOLD_EXACTLY, MARK, WRITE
 from billing.record import Hold, Settlement
-from billing.refusals import outcomes_of
-from billing.request_ids import uuid7
 from billing.spool.writer import Spool
 
 LANES = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tollgate metering'"

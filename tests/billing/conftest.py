@@ -11,8 +11,8 @@ import pytest
 from django.conf import settings
 
 from accounts.models import APIKey, Organization, Project
-from billing import connection
-from billing.lane import Lane
+from billing.metering import connection
+from billing.metering.lane import Lane
 from gateway.local.embedded import PostgresServer, database_url
 from tests import plane_database
 from tests.billing.books import Books

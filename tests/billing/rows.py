@@ -8,12 +8,12 @@ import uuid
 import msgspec
 from django.db import connection
 
-from billing.lane import WRITE
+from billing.metering.request_ids import uuid7
+from billing.metering.writing import WRITE
 from billing.models import Hold
-from billing.pricing import TokenPrice, cost, price_lines
+from billing.prices.pricing import TokenPrice, cost, price_lines
+from billing.prices.tokens import TokenUsage
 from billing.record import kept_lines
-from billing.request_ids import uuid7
-from billing.tokens import TokenUsage
 
 UPSTREAM_ID = uuid.UUID(int=1)
 PRICE = TokenPrice(input=1_250_000, cached_input=125_000, cache_write=1_250_001, output=10_000_000)

@@ -5,8 +5,8 @@ from collections import Counter
 import msgspec
 import psycopg
 
-from billing.connection import OPTIONS, REFUSALS
-from billing.lane import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, NOTHING, WRITE
+from billing.metering.connection import OPTIONS, REFUSALS
+from billing.metering.writing import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, NOTHING, WRITE
 from tests.billing.books import batch_of
 
 NAME = "sender"

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg.rows import dict_row
 
-from billing.connection import OPTIONS
+from billing.metering.connection import OPTIONS
 from tests.billing.books import hold_of
 
 # Whatever these find is a breach. %(organizations)s: whose books.

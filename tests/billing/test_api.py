@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from django.core.management import call_command
 
-from billing.reports import today, usage
+from billing.books.reports import today, usage
 from tests.accounts.rows import issued_key, person
 from tests.billing.rows import held_record, post, settled_record, void
 

@@ -7,11 +7,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
-from billing import hours
+from billing.books import hours
+from billing.books.reports import today
 from billing.models import UsageRecord
-from billing.reports import today
+from billing.prices.tokens import TokenUsage
 from billing.templatetags import figures
-from billing.tokens import TokenUsage
 from tests.accounts.rows import issued_key, person
 from tests.billing.rows import held_record, post, settled_record, void
 

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from billing.estimation import Ratio
+from billing.metering.refusals import BillingUnavailable
+from billing.prices.estimation import Ratio
 from billing.record import Progress, Seen
-from billing.recovery import Basis, Replay
-from billing.refusals import BillingUnavailable
+from billing.recovery.replay import Basis, Replay
+from billing.recovery.upkeep import HEARTBEAT
 from billing.spool.format import MAGIC
 from billing.spool.writer import Kind, Spool
-from billing.upkeep import HEARTBEAT
 from tests.billing.books import batch_of, settled
 from tests.billing.spool.reading import segments
 

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 from django.db import DatabaseError, IntegrityError, connection, transaction
 
 from accounts.models import Organization, Project
-from billing import ledger, quotas
+from billing.books import ledger, quotas
 from billing.models import LedgerEntry, Quota, QuotaWindow
 from tests.accounts.rows import issued_key, person
 from tests.billing.rows import post, settled_record

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from billing import connection, faults
-from billing import lane as lanes
-from billing.lane import END_EXACTLY, HOLD_EXACTLY, WRITE, Lane
+from billing import faults
+from billing.metering import connection, writing
+from billing.metering.lane import Lane
+from billing.metering.refusals import QuotaExceeded, Unpriced
+from billing.metering.writing import END_EXACTLY, HOLD_EXACTLY, WRITE
 from billing.record import void
-from billing.refusals import QuotaExceeded, Unpriced
 from tests import plane_database
 from tests.billing.books import batch_of, new_id, settled
 from tests.billing.money_model import Model, Quota
@@ -85,7 +86,7 @@ class Money(RuleBasedStateMachine):
 
     @initialize(quotas=st.lists(QUOTAS, max_size=9), tight=st.booleans())
     def begin(self, quotas, tight):
-        lanes.TIGHT_SECONDS = 1e9 if tight else 0
+        writing.TIGHT_SECONDS = 1e9 if tight else 0
         self.model.can_be_tight = tight
         for fields in quotas:
             self._set_quota(fields)
@@ -274,7 +275,7 @@ def _check_refusal(error, lacking, *, is_exact):
 @pytest.fixture
 def machine(plane, monkeypatch):
     monkeypatch.setattr(connection, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(lanes, "TIGHT_SECONDS", 0)
+    monkeypatch.setattr(writing, "TIGHT_SECONDS", 0)
     monkeypatch.setattr(Money, "url", plane_database.url())
     return Money
 

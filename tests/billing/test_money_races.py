@@ -7,10 +7,11 @@ import msgspec
 import psycopg
 import pytest
 
-from billing import connection as way
-from billing.lane import END_EXACTLY, HOLD_ANEW, HOLD_EXACTLY, Lane
+from billing.metering import connection as way
+from billing.metering.lane import Lane
+from billing.metering.refusals import QuotaExceeded
+from billing.metering.writing import END_EXACTLY, HOLD_ANEW, HOLD_EXACTLY
 from billing.record import Progress, Seen
-from billing.refusals import QuotaExceeded
 from tests import plane_database
 from tests.billing.books import batch_of, settled, until
 from tests.billing.tenancy import Tenancy

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from billing.refusals import BillingUnavailable
+from billing.metering.refusals import BillingUnavailable
 from tests.billing.books import Books, running_meter, settled, until
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")

@@ -6,7 +6,7 @@ import uuid
 import psycopg
 import pytest
 
-from billing.connection import OPTIONS
+from billing.metering.connection import OPTIONS
 from tests.billing.books import batch_of, settled
 
 MANY = 5_000

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from billing.connection import OPTIONS
-from billing.request_ids import uuid7
+from billing.metering.connection import OPTIONS
+from billing.metering.request_ids import uuid7
 from tests import plane_database
 from tests.billing.books import batch_of, end, hold_of, new_id, settled
 

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.price_change import leaps
-from billing.pricing import PriceSheet, TokenPrice
+from billing.prices.price_change import leaps
+from billing.prices.pricing import PriceSheet, TokenPrice
 
 
 def flat(pico, **fields):

@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.price_list import ListedPrice, PriceList
-from billing.pricing import PriceSheet, TokenPrice
+from billing.prices.price_list import ListedPrice, PriceList
+from billing.prices.pricing import PriceSheet, TokenPrice
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PATTERNS = ["gpt-5", "gpt-5*", "gpt-*", "*", "*-5", "g*5", "o3"]

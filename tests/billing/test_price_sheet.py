@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.pricing import PriceSheet, TokenPrice, cost
-from billing.tokens import TokenUsage
+from billing.prices.pricing import PriceSheet, TokenPrice, cost
+from billing.prices.tokens import TokenUsage
 
 PICO = st.integers(0, 10**9)
 PRICES = st.builds(TokenPrice, PICO, PICO, PICO, PICO, st.none() | PICO)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.pricing import (
+from billing.prices.pricing import (
     MOST_USD,
     TokenPrice,
     cost,
@@ -19,7 +19,7 @@ from billing.pricing import (
     usd_per_million,
     usd_per_thousand,
 )
-from billing.tokens import MOST_TOKENS, TokenUsage
+from billing.prices.tokens import MOST_TOKENS, TokenUsage
 
 PICO = st.integers(0, MOST_USD * 10**6)
 PRICES = st.builds(TokenPrice, PICO, PICO, PICO, PICO, st.none() | PICO)

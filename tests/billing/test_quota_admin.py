@@ -7,10 +7,10 @@ from django.contrib.admin.models import LogEntry
 from django.urls import reverse
 
 from accounts.models import User
-from billing import ledger, quotas
+from billing.books import ledger, quotas
 from billing.models import LedgerEntry, Quota, QuotaWindow
+from billing.prices.tokens import TokenUsage
 from billing.record import REVIEW_FLAGS
-from billing.tokens import TokenUsage
 from tests.accounts.rows import issued_key
 from tests.billing.rows import held_record, settle, settled_record
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from accounts.models import APIKey, Organization, Project
-from billing import quotas
+from billing.books import quotas
 from billing.models import Quota, QuotaWindow
 from tests import plane_database
 from tests.accounts.rows import issued_key, person

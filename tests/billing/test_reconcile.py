@@ -15,7 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import APIKey
-from billing.reconcile import reconcile
+from billing.books.reconcile import reconcile
 from billing.tasks import reconcile_recent
 from tests import plane_database
 from tests.billing import balanced

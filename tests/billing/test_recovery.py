@@ -16,16 +16,16 @@ from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from billing import faults
-from billing.estimation import UNKNOWN, Ratio
-from billing.metering import Meter
-from billing.price_list import ListedPrice, PriceList
-from billing.pricing import PriceSheet, cost, price_lines
+from billing.metering.meter import Meter
+from billing.prices.estimation import UNKNOWN, Ratio
+from billing.prices.price_list import ListedPrice, PriceList
+from billing.prices.pricing import PriceSheet, cost, price_lines
+from billing.prices.tokens import TokenUsage
 from billing.record import Opened, Seen, Settlement, void
-from billing.recovery import Basis, Orphan, Replay, by_estimate, final_of, with_entries
+from billing.recovery.replay import Basis, Orphan, Replay, by_estimate, final_of, with_entries
 from billing.spool.abandoned import take
 from billing.spool.format import Entry, Kind
 from billing.spool.writer import Spool
-from billing.tokens import TokenUsage
 from gateway.addresses import origin_of
 from gateway.catalog import Catalog, UpstreamFacts
 from gateway.local.simulator import Simulator

@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from billing.books.reports import Group, receipt, recent_requests, today, usage
 from billing.models import UsageRecord, UsageRollup
-from billing.reports import Group, receipt, recent_requests, today, usage
-from billing.tokens import TokenUsage
+from billing.prices.tokens import TokenUsage
 from tests.accounts.rows import issued_key, person
 from tests.billing.rows import held_record, post, settle, settled_record, void
 

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from accounts.models import APIKey, Organization, Project
-from billing import ledger
-from billing.ledger import Rebuilt
+from billing.books import ledger
+from billing.books.ledger import Rebuilt
 from billing.models import LedgerEntry, UsageRollup
 from billing.record import void
 from tests import plane_database

@@ -5,8 +5,8 @@ from datetime import date
 import pytest
 
 from accounts.patterns import most_specific
-from billing.pricing import usd_per_million
-from billing.starter_prices import starter_prices
+from billing.prices.pricing import usd_per_million
+from billing.prices.starter_prices import starter_prices
 
 LISTED = starter_prices()
 

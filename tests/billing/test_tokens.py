@@ -1,7 +1,7 @@
 import pytest
 
-from billing.estimation import UNKNOWN, Ratio
-from billing.tokens import MOST_TOKENS, AbsurdUsage, TokenUsage
+from billing.prices.estimation import UNKNOWN, Ratio
+from billing.prices.tokens import MOST_TOKENS, AbsurdUsage, TokenUsage
 
 KINDS = ["input", "cached", "cache_write", "output", "reasoning"]
 

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
-from billing.upkeep import OPEN, Upkeep
+from billing.recovery.upkeep import OPEN, Upkeep
 from tests.billing.books import settled
 
 pytestmark = pytest.mark.usefixtures("quiet_loop")

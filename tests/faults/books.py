@@ -7,9 +7,9 @@ from collections import Counter
 
 from django.db.models import Sum
 
-from billing.ledger import post_settled
+from billing.books.ledger import post_settled
+from billing.books.reconcile import reconcile
 from billing.models import Adjustment, Hold, LedgerEntry, Quota, QuotaWindow, UsageRecord, UsageRollup
-from billing.reconcile import reconcile
 from tests.tenants import Tenant, until
 
 TRUE_SOURCES = {"reported", "drained", "recovered"}

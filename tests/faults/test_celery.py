@@ -8,11 +8,11 @@ import msgspec
 import pytest
 import redis
 
-from billing.lane import HOLD_EXACTLY
+from billing.metering.writing import HOLD_EXACTLY
 from billing.models import Adjustment, Price, Process, UsageRecord
-from billing.pricing import cost, price_lines
+from billing.prices.pricing import cost, price_lines
+from billing.prices.tokens import TokenUsage
 from billing.record import kept_lines
-from billing.tokens import TokenUsage
 from gateway.models import Upstream
 from tests import plane_database
 from tests.billing.books import Books, settled

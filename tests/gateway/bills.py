@@ -4,8 +4,8 @@ import json
 from itertools import product
 from uuid import UUID
 
-from billing.pricing import PriceSheet, TokenPrice, cost
-from billing.tokens import TokenUsage
+from billing.prices.pricing import PriceSheet, TokenPrice, cost
+from billing.prices.tokens import TokenUsage
 from gateway.upstream.outcome import settled
 from gateway.wire.tap import read_answer
 

@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime
 
 from accounts.authentication import KeyFacts
-from billing.price_list import ListedPrice, PriceList
+from billing.prices.price_list import ListedPrice, PriceList
 from gateway.addresses import origin_of
 from gateway.admission import Allowances, Caller, Candidate, Wanted
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts

@@ -6,7 +6,7 @@ import json
 import time
 import types
 
-from billing.pricing import PriceSheet, TokenPrice
+from billing.prices.pricing import PriceSheet, TokenPrice
 from billing.record import Admitted
 from gateway import sealing
 from gateway.addresses import origin_of

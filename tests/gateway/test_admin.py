@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from accounts.models import APIKey, Organization, Project, User
 from billing.models import Price, UsageRecord
-from billing.pricing import PriceSheet, TokenPrice, usd_per_million
+from billing.prices.pricing import PriceSheet, TokenPrice, usd_per_million
 from gateway import sealing
 from gateway.models import Model, Upstream
 from tests.accounts.rows import issued_key, person

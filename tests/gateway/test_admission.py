@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from accounts.authentication import KeyFacts
-from billing.price_list import ListedPrice, PriceList
-from billing.pricing import PriceSheet, TokenPrice
-from billing.refusals import Lacking, QuotaExceeded
+from billing.metering.refusals import Lacking, QuotaExceeded
+from billing.prices.price_list import ListedPrice, PriceList
+from billing.prices.pricing import PriceSheet, TokenPrice
 from gateway.addresses import origin_of
 from gateway.admission import Allowances, Caller, Candidate, Wanted, admit
 from gateway.catalog import Catalog, ModelFacts, RouteFacts, UpstreamFacts

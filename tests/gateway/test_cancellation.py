@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from billing.tokens import TokenUsage
+from billing.prices.tokens import TokenUsage
 from gateway.dataplane import DataPlane
 from gateway.views import create
 from tests import plane_database

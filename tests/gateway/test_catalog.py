@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 
 from billing.models import Price
-from billing.pricing import PriceSheet, TokenPrice
+from billing.prices.pricing import PriceSheet, TokenPrice
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.models import Model, Route, Upstream
 from gateway.snapshot_queries import CATALOG, catalog_of

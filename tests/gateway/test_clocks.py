@@ -6,8 +6,8 @@ import pytest
 from django.utils import timezone
 
 from billing.models import Price, token_price_columns
-from billing.pricing import TokenPrice
-from billing.tokens import TokenUsage
+from billing.prices.pricing import TokenPrice
+from billing.prices.tokens import TokenUsage
 from gateway.models import Upstream
 from tests.gateway_process import GatewayProcess
 from tests.quotas import set_quota, window_of

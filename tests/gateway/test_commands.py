@@ -17,12 +17,12 @@ from django.utils import timezone
 
 from accounts.models import APIKey, Organization, Project
 from accounts.peppers import digests
+from billing.books.reports import receipt, usage
 from billing.models import Price
-from billing.pricing import PriceSheet, TokenPrice, cost
+from billing.prices.pricing import PriceSheet, TokenPrice, cost
+from billing.prices.starter_prices import starter_prices
+from billing.prices.tokens import TokenUsage
 from billing.record import kept_lines
-from billing.reports import receipt, usage
-from billing.starter_prices import starter_prices
-from billing.tokens import TokenUsage
 from gateway import sealing
 from gateway.models import Model, Route, Upstream
 from tests.accounts.rows import issued_key

@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 
 from billing.models import Price
-from billing.pricing import PriceSheet, TokenPrice
-from billing.tokens import TokenUsage
+from billing.prices.pricing import PriceSheet, TokenPrice
+from billing.prices.tokens import TokenUsage
 from tests.tenants import PRICE, expected_cost, until
 
 STREAMS = [

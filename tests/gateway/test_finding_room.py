@@ -8,9 +8,9 @@ import json
 
 import pytest
 
+from billing.metering.refusals import QuotaExceeded
 from billing.models import Hold
-from billing.pricing import PriceSheet
-from billing.refusals import QuotaExceeded
+from billing.prices.pricing import PriceSheet
 from gateway.admission import admit
 from gateway.wire.request import with_fields
 from tests.gateway.candidates import candidate_of

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from billing.refusals import Lacking, QuotaExceeded
+from billing.metering.refusals import Lacking, QuotaExceeded
 from gateway.admission import admit
 from gateway.wire.request import with_fields
 from tests.gateway.bills import bill, dearest_cost, sheet_of

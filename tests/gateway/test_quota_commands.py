@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from billing import ledger
+from billing.books import ledger
 from billing.models import LedgerEntry, Quota, QuotaWindow
 from tests.accounts.rows import issued_key
 from tests.billing.rows import post, settled_record

@@ -1,4 +1,4 @@
-"""Hosts that are gone for good: who counts as lost, and how what it left open ends (billing/reaping.py)."""
+"""Hosts that are gone for good: who counts as lost, and how what it left open ends (billing/recovery/reaping.py)."""
 
 import threading
 import uuid
@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from billing import reaping
 from billing.models import Adjustment, Process, UsageRecord
 from billing.record import Progress, Seen
+from billing.recovery import reaping
 from gateway.models import Upstream
 from gateway.tasks import reap_lost_hosts
 from tests import plane_database

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from billing.alarms import ALARMS
+from billing.metering.alarms import ALARMS
 from billing.record import Admitted
 from gateway.upstream import relay as relay_module
 from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFailed

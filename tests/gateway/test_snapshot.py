@@ -12,8 +12,8 @@ from psycopg_pool import AsyncConnectionPool
 
 from accounts import keys
 from accounts.models import APIKey
-from billing import quotas
-from billing.request_ids import RequestIds
+from billing.books import quotas
+from billing.metering.request_ids import RequestIds
 from gateway import snapshot
 from gateway.key_use import KeyUse
 from gateway.snapshot import Snapshots, SnapshotUnavailable
@@ -232,7 +232,7 @@ async def test_a_poll_that_fails_is_followed_by_the_next(snapshots, tenant, monk
 
 
 async def test_the_databases_clock_is_known_before_the_first_request(pool, monkeypatch):
-    monkeypatch.setattr("billing.request_ids.time.time", lambda: 1_000_000_000.0)  # a replica in 2001
+    monkeypatch.setattr("billing.metering.request_ids.time.time", lambda: 1_000_000_000.0)  # a replica in 2001
     ids = RequestIds()
     snapshots = Snapshots(pool, ids, poll_seconds=60, max_age_seconds=60)
     await snapshots.start()

@@ -3,8 +3,8 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from billing.pricing import figure
-from billing.quotas import Balance, balances
+from billing.books.quotas import Balance, balances
+from billing.prices.pricing import figure
 from gateway.management.admin_command import AdminCommand
 from gateway.management.scopes import organization_named
 from gateway.management.table import table

@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from billing import quotas
-from billing.pricing import figure
+from billing.books import quotas
+from billing.prices.pricing import figure
 from gateway.management.admin_command import AdminCommand
 from gateway.management.scopes import organization_named
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from billing import ledger
+from billing.books import ledger
 from gateway.management.gift import GiftCommand
 
 

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.patterns import most_specific
 from billing.models import Price
-from billing.starter_prices import StarterPrices, starter_prices
+from billing.prices.starter_prices import StarterPrices, starter_prices
 from gateway.management.admin_command import AdminCommand
 
 

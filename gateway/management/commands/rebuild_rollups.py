@@ -5,7 +5,7 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from billing.ledger import rebuild_rollups
+from billing.books.ledger import rebuild_rollups
 from gateway.management.admin_command import AdminCommand
 from gateway.management.arguments import moment
 

@@ -7,9 +7,9 @@ from uuid import UUID
 
 from django.core.management.base import CommandError
 
+from billing.books.reports import receipt
 from billing.models import UsageRecord
-from billing.pricing import half_up_to_nano, usd
-from billing.reports import receipt
+from billing.prices.pricing import half_up_to_nano, usd
 from gateway.management.admin_command import AdminCommand
 from gateway.management.table import details, table
 

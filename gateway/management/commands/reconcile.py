@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from billing.reconcile import Check, reconcile
+from billing.books.reconcile import Check, reconcile
 from gateway.management.admin_command import AdminCommand
 from gateway.management.table import table
 

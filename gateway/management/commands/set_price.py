@@ -7,8 +7,8 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from billing.models import Price, token_price_columns
-from billing.price_change import leaps
-from billing.pricing import DEFAULT_TIER, PriceSheet, TokenPrice
+from billing.prices.price_change import leaps
+from billing.prices.pricing import DEFAULT_TIER, PriceSheet, TokenPrice
 from gateway.management.admin_command import AdminCommand
 from gateway.management.arguments import bracket_price, moment, price, tool_price
 from gateway.management.price_text import rows_of

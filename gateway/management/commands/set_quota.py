@@ -5,10 +5,10 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from billing import quotas
-from billing.amounts import limit_of
+from billing.books import quotas
+from billing.books.amounts import limit_of
 from billing.models import Quota
-from billing.pricing import figure
+from billing.prices.pricing import figure
 from gateway.management.admin_command import AdminCommand
 from gateway.management.scopes import key_known_as, organization_named, project_named
 

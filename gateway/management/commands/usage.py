@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import CommandError
 
 from accounts.models import Organization
-from billing.pricing import usd
-from billing.reports import Usage, usage
+from billing.books.reports import Usage, usage
+from billing.prices.pricing import usd
 from gateway.management.admin_command import AdminCommand
 from gateway.management.arguments import moment
 from gateway.management.table import table

@@ -10,7 +10,7 @@ import pytest
 from psycopg_pool import AsyncConnectionPool
 
 from billing.record import REVIEW_FLAGS
-from billing.recovery import Replay
+from billing.recovery.replay import Replay
 from billing.spool.writer import Spool
 from gateway.ownership.claim import Claim, owner_of
 from gateway.ownership.owners import Owner, Ownership, Question, Unavailable

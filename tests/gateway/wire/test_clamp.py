@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing.pricing import PriceSheet, TokenPrice
+from billing.prices.pricing import PriceSheet, TokenPrice
 from gateway.wire.bound import Bound
 from gateway.wire.clamp import TooLittleLeft, affordable_output, clamped
 

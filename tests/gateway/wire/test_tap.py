@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.tokens import TokenUsage
+from billing.prices.tokens import TokenUsage
 from gateway.local.simulator.usages import chat_form, true_usage
 from gateway.wire.stream import data_of, events_of
 from gateway.wire.tap import Tap, is_whole, read_answer

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from billing.tokens import MOST_TOKENS, AbsurdUsage, TokenUsage
+from billing.prices.tokens import MOST_TOKENS, AbsurdUsage, TokenUsage
 from gateway.local.simulator.usages import SHAPES, chat_form, true_usage
 from gateway.wire.stream import events_of
 from gateway.wire.usage import events_with_responses_keys, read_usage, tool_calls_of, with_responses_keys

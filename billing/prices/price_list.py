@@ -1,0 +1,43 @@
+"""Which price a model has at a time. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from accounts.patterns import most_specific
+from billing.prices.pricing import PriceSheet
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrice:
+    """A price and from when on the models that match `model` have it."""
+
+    id: UUID
+    model: str
+    effective_from: datetime
+    sheet: PriceSheet
+
+
+class PriceList:
+    """All prices. The most specific pattern that has a price at the time decides, and its newest price then."""
+
+    def __init__(self, prices: Iterable[ListedPrice]) -> None:
+        self._of_pattern: dict[str, list[ListedPrice]] = {}
+        self._of_id: dict[UUID, ListedPrice] = {}
+        for price in sorted(prices, key=lambda price: price.effective_from, reverse=True):
+            self._of_pattern.setdefault(price.model, []).append(price)
+            self._of_id[price.id] = price
+
+    def sheet(self, price_id: UUID | None) -> PriceSheet | None:
+        """The price that a request was held at, whatever the model costs by now."""
+        price = self._of_id.get(price_id) if price_id else None
+        return price.sheet if price else None
+
+    def price_of(self, model: str, at: datetime) -> ListedPrice | None:
+        """None where the model is unpriced at that time."""
+        effective = [pattern for pattern, prices in self._of_pattern.items() if prices[-1].effective_from <= at]
+        pattern = most_specific(effective, model)
+        if pattern is None:
+            return None
+        return next(price for price in self._of_pattern[pattern] if price.effective_from <= at)
