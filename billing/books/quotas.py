@@ -51,7 +51,9 @@ def set_quota(  # noqa: PLR0913 - what a quota is
     with transaction.atomic():
         columns = place(scope)
         lock(columns["organization"])
-        there = _kind(scope, metric, period).select_for_update(no_key=True).order_by("id").first()
+        # All of the scope in their order: a new one opens whichever windows are to be opened there.
+        list(Quota.objects.in_force().filter(scope_id=scope.pk).select_for_update(no_key=True).order_by("id"))
+        there = _kind(scope, metric, period).first()
         if there is not None and there.is_hard == is_hard:
             set_limit(there, limit)
             return there

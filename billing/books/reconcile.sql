@@ -5,13 +5,14 @@
 
 --- windows_are_within_their_ceilings I1
 SELECT w.id, CASE
+    WHEN q.id IS NULL THEN 'its quota ' || w.quota_id || ' is not there'
     WHEN w.posted < 0 OR w.held < 0 THEN 'posted ' || w.posted || ' and held ' || w.held || ': one is below zero'
     WHEN w.is_hard AND w.ceiling IS NULL THEN 'hard, but without a ceiling'
     WHEN NOT w.is_hard AND w.ceiling IS NOT NULL THEN 'soft, but with a ceiling of ' || w.ceiling
     WHEN w.ceiling < w.limit_amount THEN 'ceiling ' || w.ceiling || ' is below the limit ' || w.limit_amount
     WHEN w.posted + w.held > w.ceiling THEN 'posted ' || w.posted || ' + held ' || w.held || ' > ceiling ' || w.ceiling
     END
-FROM billing_quotawindow w
+FROM billing_quotawindow w LEFT JOIN billing_quota q ON q.id = w.quota_id
 WHERE %(since)s::timestamptz IS NULL OR w.ends_at > %(since)s::timestamptz
 
 --- windows_do_not_overlap I1

@@ -1,4 +1,4 @@
-"""Holds and ends that go to the database in one call (billing/sql/metering.sql), each with whoever waits for it."""
+"""Holds and ends that go to the database in one call (billing/sql/batches.sql), each with whoever waits for it."""
 
 import asyncio
 from collections.abc import Container, Iterable

@@ -25,7 +25,9 @@ PLANS = {
     "enable_mergejoin": "off", "enable_seqscan": "off", "jit": "off",
 }  # fmt: skip
 # What is committed stays, whatever the server is set to; a call given up here does not wait for locks there for long.
-SAFE = {"synchronous_commit": "on", "statement_timeout": "4500"}
+SAFE = {
+    "synchronous_commit": "on", "statement_timeout": "4500", "default_transaction_isolation": "read\\ committed",
+}  # fmt: skip
 OPTIONS = " ".join(f"-c {name}={value}" for name, value in (SAFE | PLANS).items())
 # Classes of SQLSTATE by which the database refuses an item: bad data, a constraint, a limit. All else will pass.
 REFUSALS = ("22", "23", "54")

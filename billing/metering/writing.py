@@ -1,6 +1,6 @@
 """How a batch of holds and ends is written: one call at a time (connection.py), until each item is answered.
 
-A batch goes the fast way, all or nothing in one statement. Where that gives up (a hold does not fit, a window is to be
+A batch goes the fast way, all or nothing in one call. Where that gives up (a hold does not fit, a window is to be
 opened, an item is not new) its ends and then its holds are decided item by item (billing/sql/metering.sql).
 """
 

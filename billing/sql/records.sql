@@ -1,5 +1,6 @@
 -- An admitted request is one row: of billing_hold while it is open, of billing_usagerecord once it has ended. Only
--- metering.sql writes them, and it moves a request from the one to the other in one transaction.
+-- batches.sql, metering.sql and lost_holds.sql write them, and move a request from the one to the other in one
+-- transaction.
 
 CREATE TABLE billing_hold (
     id uuid PRIMARY KEY,

@@ -43,7 +43,8 @@ class Reference:
         return param_of(self.trail)
 
 
-ID_LIKE = re.compile(r"(?:(?:^|[^A-Za-z])(?i:ids?)|[a-z0-9]I[Dd]s?)[^A-Za-z0-9]*\Z")
+# Of keys read backwards: they are as long as a body, and their end is what tells.
+ID_LIKE = re.compile(r"[^A-Za-z0-9]*+(?:(?i:s?di)(?:\Z|[^A-Za-z])|s?[dD]I[a-z0-9])")
 ANY = None
 # (what holds it, the field): the key under which its object, or the list that its object is in, stands.
 REFERENCES: dict[tuple[str | None, str], Kind] = {
@@ -161,14 +162,14 @@ def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
             is_nested = isinstance(value, dict | list)
             is_free, kind = _rule_of(holder, key) if len(key) <= LONGEST_KEY else (False, _unknown(key))
             if is_nested and not is_free:
-                places.append((value, (trail, key), key, is_output or key == OUTPUT))
+                places.append((value, (trail, key), key[: LONGEST_KEY + 1], is_output or key == OUTPUT))  # cached
             if kind is not None and value is not None:
                 yield from _named(node, (trail, key), kind, is_output)
 
 
 def is_id_like(key: str) -> bool:
     """`id`, `file_ids`, `fileId`, and whatever is padded so that another reader may take it for one of these."""
-    return ID_LIKE.search(key) is not None
+    return ID_LIKE.match(key[::-1]) is not None
 
 
 def is_pure_reference(item: Object) -> bool:
@@ -178,7 +179,12 @@ def is_pure_reference(item: Object) -> bool:
     """
     kind = item.get("type", "message" if "role" in item else None)
     fields = CONTENT_FIELDS.get(kind, ()) if isinstance(kind, str) else ()
-    return all(item.get(field) in EMPTY for field in fields)
+    return all(item.get(field) in EMPTY for field in fields) and not _is_silent_shell(item)
+
+
+def _is_silent_shell(item: Object) -> bool:
+    """A client's shell that said nothing: its `id` is the call's, and is all that it says beside the empty output."""
+    return item.get("type") == "local_shell_call_output" and isinstance(item.get("output"), str)
 
 
 def issued_in(output: object) -> Iterator[tuple[Kind, str]]:

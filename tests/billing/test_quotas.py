@@ -2,6 +2,7 @@
 
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -19,6 +20,7 @@ from billing.models import Quota, QuotaWindow
 from tests import plane_database
 from tests.accounts.rows import issued_key, person
 from tests.billing.books import batch_of, hold_of, settled
+from tests.tenants import until
 
 DAY = timedelta(days=1)
 
@@ -318,6 +320,22 @@ def test_hard_and_soft_at_once_leave_one_in_force(committed_key, round):
     )
     assert all(isinstance(quota, Quota) for quota in made)
     assert Quota.objects.in_force().filter(organization=organization).count() == 1
+
+
+def test_who_replaces_a_quota_locks_those_beside_it_in_the_order_of_the_lane(committed_key):
+    """Just after midnight: both windows are over, and making the new quota opens them."""
+    first = quotas.set_quota(committed_key, "tokens", "day", 100)
+    second = quotas.set_quota(committed_key, "cost", "day", 100)
+    age(first, days=2)
+    age(second, days=2)
+    lock = "SELECT id FROM billing_quota WHERE id = %s FOR NO KEY UPDATE"
+    waiting = "SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with lane() as other, lane() as third, ThreadPoolExecutor() as pool, other.transaction():
+        other.execute(lock, [first.pk])
+        setting = pool.submit(at_once, lambda: quotas.set_quota(committed_key, "cost", "day", 100, is_hard=False))
+        until(lambda: setting.done() or third.execute(waiting, [other.info.backend_pid]).fetchone())
+        other.execute(lock + " NOWAIT", [second.pk])
+    assert isinstance(setting.result()[0], Quota)
 
 
 def test_two_who_find_a_window_over_open_one(committed_key):

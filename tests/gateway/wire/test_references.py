@@ -1,5 +1,7 @@
 """What a body names is found wherever it stands, and what tenants write freely never is."""
 
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +149,23 @@ def test_what_is_in_free_form_parts_is_never_found(path, free, below, key):
 def test_a_long_key_is_judged_in_a_time_that_goes_with_its_length():
     assert not is_id_like("id " * 300_000 + "x")
     assert is_id_like("x" * 300_000 + "_id" + " " * 300_000)
+
+
+def test_a_long_key_is_not_kept_by_whoever_judges_what_it_holds():
+    key = "k" * 100_000
+    body = {key: {"a": 1}}
+    before = sys.getrefcount(key)
+    assert not list(references_of(body))
+    assert sys.getrefcount(key) == before
+
+
+@pytest.mark.parametrize("item", [{"output": ""}, {"output": "", "status": "completed"}])
+def test_the_silence_of_a_clients_shell_is_its_content(item):
+    """Its id is the call's, which no answer gives away as an item's."""
+    item = {"type": "local_shell_call_output", "id": "call_1", **item}
+    assert named(input=[item]) == {("input[0].id", "call_1", Kind.CARRIED)}
+    del item["output"]
+    assert named(input=[item]) == {("input[0].id", "call_1", Kind.ITEM)}
 
 
 def test_a_body_nested_beyond_all_measure_is_gone_through():
