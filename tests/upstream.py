@@ -55,7 +55,7 @@ class UpstreamThread:
 
     def held(self):
         """How many answers are held open."""
-        return len(self._simulator.holds.names())
+        return len(self._simulator.holds)
 
     def hold(self, count):
         """Returns once so many answers are held open."""

@@ -35,6 +35,10 @@ class Holds:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def __len__(self) -> int:
+        """How many are held; any thread may ask."""
+        return len(self._held)
+
     def names(self) -> list[list[str]]:
         return [sorted(names) for names in self._held.values()]
 
