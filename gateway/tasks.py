@@ -9,7 +9,7 @@ from django.conf import settings
 from billing import faults
 from billing.record import Settlement
 from billing.recovery import reaping
-from billing.recovery.replay import Orphan, end_of
+from billing.recovery.orphan import Orphan, end_of
 from gateway.catalog import Catalog
 from gateway.snapshot_queries import CATALOG, catalog_of
 from gateway.upstream.lookup import Lookup

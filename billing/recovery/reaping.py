@@ -1,4 +1,4 @@
-"""What lost hosts left open, ended by what the database knows of it (recovery.py). Any process may run it, also twice.
+"""What lost hosts left open, ended by what the database knows of it (orphan.py). Any process may run it, also twice.
 
 A host is lost when all its processes have been silent for a while. Looks measure the silence: each adds at most twice
 the time that should lie between two, so that an outage of the database, or of whoever looks, is no silence.
@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, transaction
 
 from billing.metering.connection import PLANS
 from billing.record import Settlement
-from billing.recovery.replay import ORPHANS, Orphan, orphan_of
+from billing.recovery.orphan import ORPHANS, Orphan, orphan_of
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import httpx
 
 from billing.record import Settlement
-from billing.recovery.replay import Basis, Orphan
+from billing.recovery.orphan import Basis, Orphan
 from gateway.catalog import Catalog, UpstreamFacts
 from gateway.sealing import CannotUnseal
 from gateway.upstream.credentials import authorization
@@ -23,7 +23,7 @@ RESPONSE_ID = re.compile(r"[A-Za-z0-9_-]{1,512}")
 
 
 class Lookup:
-    """The truth and the prices, as billing/recovery/replay.py asks for them."""
+    """The truth and the prices, as billing/recovery asks for them."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport, catalog: Callable[[], Awaitable[Catalog]]) -> None:
         self._client = httpx.AsyncClient(transport=transport, timeout=ANSWER_SECONDS)

@@ -9,7 +9,8 @@ from psycopg_pool import AsyncConnectionPool
 from billing.metering.refusals import BillingUnavailable
 from billing.prices.estimation import Ratio
 from billing.record import Progress, Seen
-from billing.recovery.replay import Basis, Replay
+from billing.recovery.orphan import Basis
+from billing.recovery.replay import Replay
 from billing.recovery.upkeep import HEARTBEAT
 from billing.spool.format import MAGIC
 from billing.spool.writer import Kind, Spool

@@ -22,7 +22,8 @@ from billing.prices.price_list import ListedPrice, PriceList
 from billing.prices.pricing import PriceSheet, cost, price_lines
 from billing.prices.tokens import TokenUsage
 from billing.record import Opened, Seen, Settlement, void
-from billing.recovery.replay import Basis, Orphan, Replay, by_estimate, final_of, with_entries
+from billing.recovery.orphan import Basis, Orphan, by_estimate, final_of, with_entries
+from billing.recovery.replay import Replay
 from billing.spool.abandoned import take
 from billing.spool.format import Entry, Kind
 from billing.spool.writer import Spool
