@@ -86,7 +86,8 @@ RECENT = "starts_at > now() - interval '25 hours'"
 
 FAULTS = [
     _window("a hard quota is overspent", CEILINGS, "is_hard AND ends_at > now()", "posted = ceiling + 1 - held"),
-    _window("a window is of no quota", CEILINGS, "ends_at > now()", "quota_id = -quota_id"),
+    Fault("a window is of no quota", CEILINGS,
+          _of_ten("billing_quotawindow", "ends_at > now()", "quota_id = gen_random_uuid()"), spoils_more=True),
     _window("a ceiling is below its limit", CEILINGS, "is_hard AND ends_at > now()", "ceiling = limit_amount - 1"),
     _window("a window of a day goes on", "windows_do_not_overlap",
             "EXISTS (SELECT FROM billing_quotawindow n WHERE n.quota_id = v.quota_id AND n.starts_at < v.starts_at)",

@@ -329,7 +329,7 @@ def test_who_replaces_a_quota_locks_those_beside_it_in_the_order_of_the_lane(com
     age(first, days=2)
     age(second, days=2)
     lock = "SELECT id FROM billing_quota WHERE id = %s FOR NO KEY UPDATE"
-    waiting = "SELECT FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
     with lane() as other, lane() as third, ThreadPoolExecutor() as pool, other.transaction():
         other.execute(lock, [first.pk])
         setting = pool.submit(at_once, lambda: quotas.set_quota(committed_key, "cost", "day", 100, is_hard=False))

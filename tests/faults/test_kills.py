@@ -14,7 +14,7 @@ import pytest
 from billing.faults import POINTS
 from tests.faults.books import UpstreamsLog, assert_books_balance, assert_one_record_each, funded, records_of
 from tests.faults.conftest import Host
-from tests.faults.load import MIXED, REPORTED, Clients
+from tests.faults.load import MIXED, REPORTED, Ask, Clients
 from tests.tenants import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -91,7 +91,7 @@ def test_a_replay_that_dies_half_way_is_taken_up_by_the_next(host, upstream):
     log = UpstreamsLog(upstream)
     with host.process("event.passed=kill@70", TOLLGATE_RECOVERY_SECONDS="60") as process:
         tenant = funded("replayed", process.url)
-        told = killed_under_load(process, tenant, MIXED)
+        told = killed_under_load(process, tenant, [Ask("sim-paced-40-20")])  # all are open then
     for point in REPLAYING:
         with host.process(f"{point}=kill@2") as replaying:
             until(lambda: is_dead(replaying))
