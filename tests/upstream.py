@@ -41,7 +41,7 @@ class UpstreamThread:
         return self._run(self._simulator.log.wait_for(_is("arrived", request_id)))
 
     def lines_of(self, request_id):
-        return [entry for entry in self._simulator.log.entries if entry.get("client_request_id") == request_id]
+        return [entry for entry in self.lines() if entry.get("client_request_id") == request_id]
 
     def lines(self):
         """All that its log remembers."""

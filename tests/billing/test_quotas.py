@@ -324,15 +324,17 @@ def test_hard_and_soft_at_once_leave_one_in_force(committed_key, round):
 
 def test_who_replaces_a_quota_locks_those_beside_it_in_the_order_of_the_lane(committed_key):
     """Just after midnight: both windows are over, and making the new quota opens them."""
-    first = quotas.set_quota(committed_key, "tokens", "day", 100)
-    second = quotas.set_quota(committed_key, "cost", "day", 100)
+    made = [quotas.set_quota(committed_key, metric, "day", 100) for metric in ("tokens", "cost")]
+    first, second = sorted(made, key=lambda quota: quota.pk)
     age(first, days=2)
     age(second, days=2)
     lock = "SELECT id FROM billing_quota WHERE id = %s FOR NO KEY UPDATE"
     waiting = "SELECT 1 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
     with lane() as other, lane() as third, ThreadPoolExecutor() as pool, other.transaction():
         other.execute(lock, [first.pk])
-        setting = pool.submit(at_once, lambda: quotas.set_quota(committed_key, "cost", "day", 100, is_hard=False))
+        setting = pool.submit(
+            at_once, lambda: quotas.set_quota(committed_key, second.metric, "day", 100, is_hard=False)
+        )
         until(lambda: setting.done() or third.execute(waiting, [other.info.backend_pid]).fetchone())
         other.execute(lock + " NOWAIT", [second.pk])
     assert isinstance(setting.result()[0], Quota)
