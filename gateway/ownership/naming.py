@@ -35,21 +35,25 @@ async def named_in(body: Mapping[str, Any], key: KeyFacts, ownership: Ownership)
     if len(references) > MOST_REFERENCES:
         raise InvalidRequest(f"Your request names more than {MOST_REFERENCES} stored objects.")
     responses = {reference.id: None for reference in references if reference.kind is Kind.RESPONSE}
-    digests = {digest_of(each.kind, each.id): None for each in references if each.kind in TAGS}
+    digests = {(each.kind, each.id): digest_of(each.kind, each.id) for each in references if each.kind in TAGS}
     known = Known()
     if responses or digests:
-        question = Question(key.project_id, tuple(responses), tuple(digests), key.organization_id)
+        question = Question(key.project_id, tuple(responses), tuple(set(digests.values())), key.organization_id)
         known = await ownership.named(question)
     return Named(references, known, key, digests)
 
 
 class Named:
-    """What one request names, and what is known of that. `digests`: of all that may have been issued."""
+    """What one request names, and what is known of that.
+
+    `digests`: of all that may have been issued, made once: an encrypted content may be as long as a body.
+    """
 
     def __init__(
-        self, references: tuple[Reference, ...], known: Known, key: KeyFacts, digests: Container[int] = frozenset()
+        self, references: tuple[Reference, ...], known: Known, key: KeyFacts, digests: Mapping[tuple[Kind, str], int]
     ) -> None:
-        self.digests = digests
+        self.digests: Container[int] = frozenset(digests.values())
+        self._digests = digests
         self._references = references
         self._organization_id = key.organization_id
         self._responses = {found.response_id: found for found in reversed(known.responses)}
@@ -106,7 +110,8 @@ class Named:
 
     def _issued_of(self, reference: Reference) -> list[NamedDigest]:
         """By upstream, the latest first."""
-        return self._issued.get(digest_of(reference.kind, reference.id), []) if reference.kind in TAGS else []
+        digest = self._digests.get((reference.kind, reference.id))
+        return [] if digest is None else self._issued.get(digest, [])
 
 
 def _refusal(reference: Reference) -> InvalidRequest:
