@@ -250,6 +250,8 @@ def _named(node: Object, trail: Trail, kind: Kind, is_output: bool) -> Iterator[
         return
     if kind is Kind.CARRIED and key == "id" and is_pure_reference(node):
         kind = Kind.ITEM
+    if value == "" and kind in {Kind.CARRIED, Kind.CONTENT, Kind.CITED}:
+        return  # it names nothing, and what it would name stands beside it
     for name in value if isinstance(value, list) else (value,):
         yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)
 
@@ -260,5 +262,5 @@ def _objects_in(values: object) -> Iterable[Object]:
 
 def _texts(kind: Kind, *values: object) -> Iterator[tuple[Kind, str]]:
     for value in values:
-        if isinstance(value, str):
+        if isinstance(value, str) and value:
             yield kind, value
