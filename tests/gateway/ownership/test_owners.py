@@ -179,6 +179,23 @@ async def test_who_asks_for_thousands_keeps_nobody_else_waiting(plane, tmp_path)
     await spool.close()
 
 
+async def test_organizations_that_ask_for_thousands_take_turns(plane, tmp_path):
+    spool = Spool(tmp_path, uuid.uuid4())
+    ownership = Ownership(plane_database.url(), spool, own_seconds=5, answer_seconds=5)
+    number, owner, other = uuid.uuid4().int >> 65, an_owner(), an_owner()
+    names = range(number, number + 300)
+    many = [asyncio.ensure_future(ownership.named(question(owner, *names))) for _ in range(10)]
+    await asyncio.sleep(0)
+    one = asyncio.ensure_future(ownership.named(question(other, *names)))
+    await asyncio.sleep(0)
+    ownership.start()
+    await one
+    assert sum(each.done() for each in many) <= 2
+    await asyncio.gather(*many)
+    await ownership.close(1)
+    await spool.close()
+
+
 async def test_thousands_of_names_are_not_each_compared_with_each(started):
     """A statement that did so would be given up by the database, or by who asks."""
     ownership, owner = started(), an_owner()
