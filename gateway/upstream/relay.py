@@ -17,6 +17,7 @@ from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFail
 from gateway.upstream.keepalive import KeptAlive
 from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
+from gateway.wire.following import nothing_new_of, up_to_ending
 from gateway.wire.stream import EventSplitter, EventTooLarge, events_of, has_data
 from gateway.wire.tap import Tap, is_whole, read_answer
 from gateway.wire.usage import events_with_responses_keys, with_responses_keys
@@ -149,7 +150,9 @@ class Relay:
         block = exchange.restored(block)
         if not self._tap.events and not (block := self._beginning(block)):
             return
-        is_ending = self._tap.watch(block) is not None
+        block, is_ending = self._watched(block)
+        if not block:
+            return
         await self._outcome.opens(self._tap.reading)
         block = exchange.censor.events(block)
         if not self._has_begun and not client.is_gone:
@@ -170,6 +173,15 @@ class Relay:
         await client.send(block)
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
+
+    def _watched(self, block: bytes) -> tuple[bytes, bool]:
+        """What may leave of a block, and whether the stream's ending is in it."""
+        if self._tap.reading.ending is not None:
+            return nothing_new_of(block, self._tap.response), False
+        start = self._tap.watch(block)
+        if start is None:
+            return block, False
+        return up_to_ending(block, start, self._tap.response), True
 
     def _beginning(self, block: bytes) -> bytes:
         """The first event and all that came with it; empty while there are but comments: an error may be plain yet."""
