@@ -267,6 +267,8 @@ async def test_an_answer_with_anothers_id_is_withheld_and_paid_for(started, mete
         record = books.record(hold)
         assert record["state"] == "settled"
         assert record["cost_nano_usd"] > 0
+        if streamed:
+            assert (record["response_id"], record["status"]) == ("", 502)
         # A plain answer was read to its end before its owner was known: it is settled as reported.
         assert REVIEW_FLAGS & set(record["flags"]) == ({"withheld"} if streamed else set())
         await stage.close()
@@ -293,7 +295,8 @@ async def test_an_id_that_comes_later_is_owned_before_it_leaves_too(started, met
     owner = owner_of(hold)
     if is_anothers:
         await ownership.own(later, at_the_upstream_of(owner))
-    first = event("response.created", 0, response={"id": an_id(), "model": "m"})
+    own = an_id()
+    first = event("response.created", 0, response={"id": own, "model": "m"})
     other = event("response.in_progress", 1, response={"id": later, "model": "m", "status": "in_progress"})
     last = event("response.completed", 3, response={**response(), "id": later})
     async with Upstream(saying(first, other, delta(2), last)) as upstream:
@@ -302,6 +305,13 @@ async def test_an_id_that_comes_later_is_owned_before_it_leaves_too(started, met
         await stage.close()
     assert (await ownership.owned(later, owner.project_id) is None) == is_anothers
     assert (later.encode() in client.received) != is_anothers
+    assert books.record(hold)["response_id"] == own
+    if is_anothers:
+        *_, error, failed = (
+            json.loads(line[6:]) for line in client.received.split(b"\n") if line.startswith(b"data: ")
+        )
+        assert (error["type"], error["sequence_number"]) == ("error", 1)
+        assert (failed["type"], failed["sequence_number"], failed["response"]["id"]) == ("response.failed", 2, own)
     assert client.received.count(b'"type": "response.completed"') == (not is_anothers)
     assert books.record(hold)["cost_nano_usd"] > 0
 
