@@ -8,19 +8,23 @@ import asyncio
 import logging
 from collections import deque
 from typing import Generic, Protocol, TypeVar
+from uuid import UUID
 
 import msgspec
 
 from billing.metering.connection import Connection, Refused
+from gateway.ownership.turns import Turns
 
 logger = logging.getLogger(__name__)
 
 
 class Sized(Protocol):
-    """`is_large`: the database takes long over it."""
+    """`is_large`: the database takes long over it; so those of one organization wait for those of others."""
 
     @property
     def is_large(self) -> bool: ...
+    @property
+    def organization_id(self) -> UUID | None: ...
 
 
 Item = TypeVar("Item", bound=Sized)
@@ -39,7 +43,7 @@ class Lane(Generic[Item, Answer]):
         self._decoder = msgspec.json.Decoder(list[answer])  # type: ignore[valid-type]
         self._connection = Connection(conninfo, name)
         self._gathered: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
-        self._large: deque[tuple[Item, asyncio.Future[Answer]]] = deque()  # one a batch: others wait for no more
+        self._large: Turns[tuple[Item, asyncio.Future[Answer]]] = Turns()  # one a batch: others wait for no more
         self._under_way = 0
         self._something = asyncio.Event()
         self._idle = asyncio.Event()
@@ -68,7 +72,10 @@ class Lane(Generic[Item, Answer]):
         """Done once it is known; Refused where the database will never take it."""
         waiter: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         waiter.add_done_callback(_retrieved)
-        (self._large if item.is_large else self._gathered).append((item, waiter))
+        if item.is_large:
+            self._large.append(item.organization_id, (item, waiter))
+        else:
+            self._gathered.append((item, waiter))
         self._idle.clear()
         self._something.set()
         return waiter
@@ -88,7 +95,7 @@ class Lane(Generic[Item, Answer]):
                 self._idle.set()
 
     def _taken(self) -> list[tuple[Item, asyncio.Future[Answer]]]:
-        """The oldest items, and the oldest large one; those that were given up are let go."""
+        """The oldest items, and the large one whose turn it is; those that were given up are let go."""
         oldest = [self._gathered.popleft() for _ in range(min(LARGEST_BATCH, len(self._gathered)))]
         oldest += [self._large.popleft()] if self._large else []
         return [(item, waiter) for item, waiter in oldest if not waiter.cancelled()]

@@ -18,6 +18,7 @@ MOST_REFERENCES = 10_000
 LONGEST_SHOWN = 512
 SOMEBODY_ELSE = 2  # NamedDigest.scope
 PREVIOUS = "previous_response_id"
+CARRIED_ALONG = {Kind.CARRIED, Kind.CONTENT, Kind.CITED}  # with what they name: free, unless known to be another's
 
 
 def refuse_unsupported(request: CreateRequest) -> None:
@@ -35,38 +36,51 @@ async def named_in(body: Mapping[str, Any], key: KeyFacts, ownership: Ownership)
     if len(references) > MOST_REFERENCES:
         raise InvalidRequest(f"Your request names more than {MOST_REFERENCES} stored objects.")
     responses = {reference.id: None for reference in references if reference.kind is Kind.RESPONSE}
-    digests = {digest_of(each.kind, each.id): None for each in references if each.kind in TAGS}
+    digests = {(each.kind, each.id): digest_of(each.kind, each.id) for each in references if each.kind in TAGS}
     known = Known()
     if responses or digests:
-        question = Question(key.project_id, tuple(responses), tuple(digests), key.organization_id)
+        question = Question(key.project_id, tuple(responses), tuple(set(digests.values())), key.organization_id)
         known = await ownership.named(question)
     return Named(references, known, key, digests)
 
 
 class Named:
-    """What one request names, and what is known of that. `digests`: of all that may have been issued."""
+    """What one request names, and what is known of that.
+
+    `digests`: of all that may have been issued, made once: an encrypted content may be as long as a body.
+    """
 
     def __init__(
-        self, references: tuple[Reference, ...], known: Known, key: KeyFacts, digests: Container[int] = frozenset()
+        self, references: tuple[Reference, ...], known: Known, key: KeyFacts, digests: Mapping[tuple[Kind, str], int]
     ) -> None:
-        self.digests = digests
+        self.digests: Container[int] = frozenset(digests.values())
+        self._digests = digests
         self._references = references
         self._organization_id = key.organization_id
-        self._responses = {found.response_id: found for found in reversed(known.responses)}
+        self._responses: dict[str, list[NamedResponse]] = {}
+        for response in known.responses:
+            self._responses.setdefault(response.response_id, []).append(response)
         self._issued: dict[int, list[NamedDigest]] = {}
         for found in known.issued:
             self._issued.setdefault(found.digest, []).append(found)
 
     @property
     def upstream_id(self) -> UUID | None:
-        """Where the request must go: the upstream that has what it names. None: wherever its model is served."""
-        return next(filter(None, map(self._place_of, self._references)), None)
+        """Where the request must go: the upstream that has what it names, most of it where none has all. None: wherever
+        its model is served.
+        """
+        places = dict.fromkeys(place for each in self._references for place in self._places_of(each))
+        return max(
+            places, key=lambda place: sum(self._is_known(each, place) for each in self._references), default=None
+        )
 
     @property
     def previous_tokens(self) -> int | None:
         """Input and output of the response that is continued; None where that is not known."""
-        found = (self._response_of(each) for each in self._references if each.field == PREVIOUS)
-        return next((response.tokens for response in found if response is not None), None)
+        named = (each.id for each in self._references if each.field == PREVIOUS)
+        found = (response for name in named for response in self._responses.get(name, ()))
+        upstream_id = self.upstream_id
+        return next((response.tokens for response in found if response.upstream_id == upstream_id), None)
 
     def check(self, upstream: UpstreamFacts, harmless: Collection[str]) -> None:
         """InvalidRequest where something is named that may not be, at the upstream where the request would go.
@@ -78,35 +92,34 @@ class Named:
                 raise _refusal(reference)
 
     def _is_allowed(self, reference: Reference, upstream: UpstreamFacts, harmless: Collection[str]) -> bool:
+        if self._is_known(reference, upstream.id):
+            return True
+        if reference.kind in {Kind.RESPONSE, Kind.ITEM} or (reference.kind in CARRIED_ALONG and reference.id):
+            return False
+        is_of_ones_own = upstream.organization_id == self._organization_id
+        return is_of_ones_own or (reference.kind is Kind.UNKNOWN and reference.field in harmless)
+
+    def _is_known(self, reference: Reference, upstream_id: UUID) -> bool:
         """By what that upstream issued alone: what another calls the same, its answers may say as they please."""
         if reference.kind is Kind.RESPONSE:
-            return self._place_of(reference) == upstream.id
-        issued = next((found for found in self._issued_of(reference) if found.upstream_id == upstream.id), None)
-        if reference.kind is Kind.ITEM:
-            return issued is not None and issued.is_own
-        if reference.kind in {Kind.CARRIED, Kind.CONTENT, Kind.CITED}:
+            return upstream_id in self._places_of(reference)
+        issued = next((found for found in self._issued_of(reference) if found.upstream_id == upstream_id), None)
+        if reference.kind in CARRIED_ALONG and reference.id:
             return issued is None or issued.scope != SOMEBODY_ELSE
-        if upstream.organization_id == self._organization_id:
-            return True
-        if reference.kind is Kind.UNKNOWN:
-            return reference.field in harmless
         return issued is not None and issued.is_own
 
-    def _place_of(self, reference: Reference) -> UUID | None:
-        """The upstream that keeps it for this project."""
+    def _places_of(self, reference: Reference) -> list[UUID]:
+        """The upstreams that keep it for this project."""
         if reference.kind is Kind.RESPONSE:
-            response = self._response_of(reference)
-            return response.upstream_id if response else None
+            return [found.upstream_id for found in self._responses.get(reference.id, ())]
         if reference.kind is Kind.ITEM:
-            return next((found.upstream_id for found in self._issued_of(reference) if found.is_own), None)
-        return None
-
-    def _response_of(self, reference: Reference) -> NamedResponse | None:
-        return self._responses.get(reference.id)
+            return [found.upstream_id for found in self._issued_of(reference) if found.is_own]
+        return []
 
     def _issued_of(self, reference: Reference) -> list[NamedDigest]:
         """By upstream, the latest first."""
-        return self._issued.get(digest_of(reference.kind, reference.id), []) if reference.kind in TAGS else []
+        digest = self._digests.get((reference.kind, reference.id))
+        return [] if digest is None else self._issued.get(digest, [])
 
 
 def _refusal(reference: Reference) -> InvalidRequest:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 OWN = "SELECT gateway_own(%s::json)::text"
 NAMED = "SELECT gateway_named(%s::json)::text"
-LARGE = 256  # names: who asks for more takes turns with others like it
+LARGE = 256  # names: what has more takes turns with others like it, organization by organization
 NAMEABLE = re.compile(r"[\x21-\x7e]{1,512}")  # what an id is made of; nobody can name any other
 
 

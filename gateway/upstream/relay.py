@@ -8,15 +8,17 @@ cut. Cut reads raise TimeoutError here, upstream faults UpstreamFailed, a stoppi
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 from billing import faults
 from gateway.upstream.client import Client, Headers
 from gateway.upstream.exchange import Exchange
-from gateway.upstream.failures import Broken, TooLarge, Unreadable, UpstreamFailed, Withheld
+from gateway.upstream.failures import Broken, Repeated, TooLarge, Unreadable, UpstreamFailed, Withheld
 from gateway.upstream.keepalive import KeptAlive
 from gateway.upstream.unbilled import Ending
 from gateway.wire.endings import ending_of_ours
+from gateway.wire.following import nothing_new_of, up_to_ending
 from gateway.wire.stream import EventSplitter, EventTooLarge, events_of, has_data
 from gateway.wire.tap import Tap, is_whole, read_answer
 from gateway.wire.usage import events_with_responses_keys, with_responses_keys
@@ -56,6 +58,7 @@ class Relay:
         self._exchange: Exchange | None = None
         self._splitter = EventSplitter(max_bytes)
         self._tap = Tap()
+        self._shown, self._shown_id = self._tap, ""  # what it had seen before the last block, and the answer's id then
         self._before_first_event = b""
         self._has_begun = False  # our answer to the client
         self._is_ended = False  # with the upstream's own ending
@@ -149,7 +152,9 @@ class Relay:
         block = exchange.restored(block)
         if not self._tap.events and not (block := self._beginning(block)):
             return
-        is_ending = self._tap.watch(block) is not None
+        block, is_ending = self._watched(block)
+        if not block:
+            return
         await self._outcome.opens(self._tap.reading)
         block = exchange.censor.events(block)
         if not self._has_begun and not client.is_gone:
@@ -170,6 +175,16 @@ class Relay:
         await client.send(block)
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
+
+    def _watched(self, block: bytes) -> tuple[bytes, bool]:
+        """What may leave of a block, and whether the stream's ending is in it."""
+        if self._tap.reading.ending is not None:
+            return nothing_new_of(block, self._tap.response), False
+        self._shown, self._shown_id = copy(self._tap), self._tap.reading.response_id
+        start = self._tap.watch(block)
+        if start is None:
+            return block, False
+        return up_to_ending(block, start, self._tap.response), True
 
     def _beginning(self, block: bytes) -> bytes:
         """The first event and all that came with it; empty while there are but comments: an error may be plain yet."""
@@ -233,10 +248,13 @@ class Relay:
         """Nothing of an answer with an id that is not the tenant's may be seen. What it took is paid for."""
         if not self._has_begun:
             self._outcome.status = None if client.is_gone else failure.status
-        await self._outcome.cut(self._tap.reading, flag="withheld")
+        reading = replace(self._tap.reading, response_id=self._shown_id)
+        is_anothers = isinstance(failure, Repeated)
+        await self._outcome.cut(reading if is_anothers else self._tap.reading, flag="withheld")
         if not self._has_begun:
             raise failure
-        await client.send(ending_of_ours(Tap(), code="upstream_error", message=BROKE))
+        self._tap, self._shown.reading = self._shown, reading  # the ending goes on from what the client has
+        await client.send(self._ending_of_ours("upstream_error", BROKE))
         await client.end()
 
     async def _stop(self, client: Client) -> None:

@@ -1,7 +1,7 @@
 """The words in which an upstream says, inside an answer, that it failed: changed where they must be, no byte beside.
 
-An event or a plain answer whose type ends in `error`, or with a message, is all words; of any other the error that it
-or its response bears. Pure.
+An event or a plain answer whose type ends in `error`, or with a message and nothing that a model said, is all words; of
+any other the message, and the error that it or its response bears. Pure.
 """
 
 import re
@@ -72,6 +72,8 @@ def _errors_of(message: Object) -> Iterator[tuple[tuple[str, ...], object]]:
     if _is_all_words(message):
         yield (), error if isinstance(error, dict) else message
         return
+    if isinstance(message.get("message"), str):
+        yield ("message",), message
     if error:
         yield ("error",), error
     if isinstance(response, dict) and response.get("error"):
@@ -79,7 +81,15 @@ def _errors_of(message: Object) -> Iterator[tuple[tuple[str, ...], object]]:
 
 
 def _is_all_words(message: Object) -> bool:
-    return str(message.get("type")).lower().endswith("error") or isinstance(message.get("message"), str)
+    if str(message.get("type")).lower().endswith("error"):
+        return True
+    return isinstance(message.get("message"), str) and not _is_answer(message)
+
+
+def _is_answer(message: Object) -> bool:
+    """Whether a model may have said something in it: some relays put a message of theirs around answers."""
+    has_output = isinstance(message.get("output"), list) or isinstance(message.get("choices"), list)
+    return has_output or isinstance(message.get("response"), dict)
 
 
 def _changed_texts(document: bytes, span: Span, change: Change) -> bytes:

@@ -5,11 +5,13 @@ of the parts where tenants write what they like. gateway/ownership/naming.py say
 """
 
 import re
+from binascii import a2b_base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from hashlib import blake2b
+from string import ascii_letters, digits
 from typing import Any
 
 from gateway.wire.objects import Object
@@ -139,6 +141,8 @@ CONTENT_FIELDS: dict[str, set[str]] = {
     "item_reference": set(),
 }
 EMPTY: tuple[object, ...] = (None, "", [], {})
+TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+NO_BASE64 = bytes(set(range(256)) - set(ascii_letters.encode() + digits.encode() + b"+/-_"))
 TAGS = {
     Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object ",
     Kind.CITED: b"object ",
@@ -206,8 +210,17 @@ def issued_in(output: object) -> Iterator[tuple[Kind, str]]:
 
 def digest_of(kind: Kind, name: str) -> int:
     """64 bits, signed, by which what was issued is known again."""
-    text = TAGS[kind] + name.encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big", signed=True)
+    text = name.encode(errors="surrogatepass")
+    digest = blake2b(TAGS[kind], digest_size=8)
+    digest.update(_unspelled(text) if kind is Kind.CONTENT else text)
+    return int.from_bytes(digest.digest(), "big", signed=True)
+
+
+def _unspelled(text: bytes) -> bytes:
+    """What decoders make of encrypted content, in whichever of the many spellings of base64; else as it is written."""
+    letters = text.translate(TO_STANDARD, NO_BASE64)
+    whole = letters[:-1] if len(letters) % 4 == 1 else letters  # a last letter alone is less than a byte
+    return a2b_base64(whole + b"==") or text
 
 
 def is_free_form(holder: str, key: str) -> bool:
@@ -237,6 +250,8 @@ def _named(node: Object, trail: Trail, kind: Kind, is_output: bool) -> Iterator[
         return
     if kind is Kind.CARRIED and key == "id" and is_pure_reference(node):
         kind = Kind.ITEM
+    if value == "" and kind in {Kind.CARRIED, Kind.CONTENT, Kind.CITED}:
+        return  # it names nothing, and what it would name stands beside it
     for name in value if isinstance(value, list) else (value,):
         yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)
 
@@ -247,5 +262,5 @@ def _objects_in(values: object) -> Iterable[Object]:
 
 def _texts(kind: Kind, *values: object) -> Iterator[tuple[Kind, str]]:
     for value in values:
-        if isinstance(value, str):
+        if isinstance(value, str) and value:
             yield kind, value

@@ -18,7 +18,7 @@ from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 # In the text of a delta a quote is escaped, so none of these comes from what a model says, but for [DONE] and keys of
 # the same name elsewhere; there parsing tells. Bytes are searched for, a pattern with alternatives takes three times as
 # long. Chat chunks are told by `"usage"` and [DONE].
-TELLING = (b'"response"', b'"error"', b'"usage"', b'"response.output_item.done"', DONE)
+TELLING = (b'"response"', b'"error"', b'"usage"', b'"response.output_item.', DONE)
 DELTA = re.compile(rb'"type":\s*"[a-z_.]+\.delta"')
 CHAT_DELTA = re.compile(rb'"(?:content|reasoning|reasoning_content|refusal|arguments)":\s*"[^"]')
 BYTES_OF_A_DELTA = 4
@@ -165,8 +165,7 @@ class Tap:
         kind, response = message.get("type"), message.get("response")
         if kind == "error" or (kind is None and message.get("error")):
             self.error = message
-        if kind == "response.output_item.done":
-            self.reading.give([message.get("item")])
+        self._give_item(kind, message.get("item"))
         if not isinstance(response, dict):
             return False
         self.response = response
@@ -176,6 +175,13 @@ class Tap:
             return False
         self.reading.end(response, ending)
         return True
+
+    def _give_item(self, kind: object, item: object) -> None:
+        """An item that is but begun has an id, by which the client may name it if the stream breaks."""
+        if kind == "response.output_item.done":
+            self.reading.give([item])
+        elif kind == "response.output_item.added" and isinstance(item, dict):
+            self.reading.give([{"id": item.get("id")}])
 
 
 def read_answer(body: bytes) -> Reading | None:

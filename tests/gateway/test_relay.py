@@ -276,6 +276,17 @@ async def test_an_upstream_that_does_not_close_is_not_waited_for(relayed, monkey
     assert ends(record) == ("settled", "reported", EXACT)
 
 
+@pytest.mark.parametrize("is_one_piece", [True, False])
+async def test_what_an_upstream_says_behind_its_ending_reaches_nobody(relayed, is_one_piece):
+    client = Listener()
+    more = (delta(10), event("response.created", 0, response={"id": "resp_of_another"}), completed(11, id="resp_2"))
+    sent = (created(), delta(1), completed(), DONE, *more, DONE)
+    record = await relayed(saying(b"".join(sent)) if is_one_piece else saying(*sent), client)
+    assert client.received == created() + delta(1) + completed() + DONE + DONE
+    assert client.ended
+    assert ends(record) == ("settled", "reported", EXACT)
+
+
 @pytest.mark.parametrize("closes", [True, False])
 async def test_a_slow_reader_gets_the_ending_however_long_it_takes(meter, books, monkeypatch, closes):
     monkeypatch.setattr(relay_module, "SECONDS_AFTER_THE_ENDING", 0.05)

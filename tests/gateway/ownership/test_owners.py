@@ -180,6 +180,23 @@ async def test_who_asks_for_thousands_keeps_nobody_else_waiting(plane, tmp_path)
     await spool.close()
 
 
+async def test_organizations_that_ask_for_thousands_take_turns(plane, tmp_path):
+    spool = Spool(tmp_path, uuid.uuid4())
+    ownership = Ownership(plane_database.url(), spool, own_seconds=5, answer_seconds=5)
+    number, owner, other = uuid.uuid4().int >> 65, an_owner(), an_owner()
+    names = range(number, number + 300)
+    many = [asyncio.ensure_future(ownership.named(question(owner, *names))) for _ in range(10)]
+    await asyncio.sleep(0)
+    one = asyncio.ensure_future(ownership.named(question(other, *names)))
+    await asyncio.sleep(0)
+    ownership.start()
+    await one
+    assert sum(each.done() for each in many) <= 2
+    await asyncio.gather(*many)
+    await ownership.close(1)
+    await spool.close()
+
+
 async def test_thousands_of_names_are_not_each_compared_with_each(started):
     """A statement that did so would be given up by the database."""
     ownership, owner = started(answer_seconds=20), an_owner()
@@ -253,6 +270,8 @@ async def test_an_answer_with_anothers_id_is_withheld_and_paid_for(started, mete
         record = books.record(hold)
         assert record["state"] == "settled"
         assert record["cost_nano_usd"] > 0
+        if streamed:
+            assert (record["response_id"], record["status"]) == ("", 502)
         # A plain answer was read to its end before its owner was known: it is settled as reported.
         assert REVIEW_FLAGS & set(record["flags"]) == ({"withheld"} if streamed else set())
         await stage.close()
@@ -279,7 +298,8 @@ async def test_an_id_that_comes_later_is_owned_before_it_leaves_too(started, met
     owner = owner_of(hold)
     if is_anothers:
         await ownership.own(later, at_the_upstream_of(owner))
-    first = event("response.created", 0, response={"id": an_id(), "model": "m"})
+    own = an_id()
+    first = event("response.created", 0, response={"id": own, "model": "m"})
     other = event("response.in_progress", 1, response={"id": later, "model": "m", "status": "in_progress"})
     last = event("response.completed", 3, response={**response(), "id": later})
     async with Upstream(saying(first, other, delta(2), last)) as upstream:
@@ -288,6 +308,13 @@ async def test_an_id_that_comes_later_is_owned_before_it_leaves_too(started, met
         await stage.close()
     assert (await ownership.owned(later, owner.project_id) is None) == is_anothers
     assert (later.encode() in client.received) != is_anothers
+    assert books.record(hold)["response_id"] == own
+    if is_anothers:
+        *_, error, failed = (
+            json.loads(line[6:]) for line in client.received.split(b"\n") if line.startswith(b"data: ")
+        )
+        assert (error["type"], error["sequence_number"]) == ("error", 1)
+        assert (failed["type"], failed["sequence_number"], failed["response"]["id"]) == ("response.failed", 2, own)
     assert client.received.count(b'"type": "response.completed"') == (not is_anothers)
     assert books.record(hold)["cost_nano_usd"] > 0
 

@@ -44,6 +44,32 @@ def test_what_the_model_says_is_nobodys_failure():
     assert changed_events(said, cut) == (said, set())
 
 
+SPOKEN = [{"type": "message", "content": [{"type": "output_text", "text": f"{KEY} " * MOST_BYTES}]}]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"object": "response", "output": SPOKEN}, {"choices": [{"message": {"content": KEY * MOST_BYTES}}]},
+        {"type": "response.completed", "response": {"id": "resp_1", "output": SPOKEN}},
+    ],
+    ids=["response", "chat", "event"],
+)  # fmt: skip
+@pytest.mark.parametrize("said", ["", f"OK, {KEY}"])
+def test_a_message_around_an_answer_is_changed_and_not_what_the_model_says(answer, said):
+    for fields in ({}, {"error": {"message": said}}):
+        before, after = ({"message": words, **answer} for words in (said, cut(said)))
+        if fields:
+            before, after = before | fields, after | {"error": {"message": cut(said)}}
+        assert changed_answer(json.dumps(before).encode(), cut)[0] == json.dumps(after).encode()
+
+
+def test_a_message_with_no_answer_is_all_words():
+    for fields in ({}, {"output": None}, {"response": "none"}):
+        changed, _ = changed_answer(json.dumps({"message": "Sorry", "detail": KEY, **fields}).encode(), cut)
+        assert KEY.encode() not in changed
+
+
 @pytest.mark.parametrize("text", [r"\u0073k-abc", r"a\"sk-abc\n", r"\ud800 sk-abc", r"sk\u002dabc"])
 def test_escapes_hide_nothing(text):
     changed, _ = changed_events(b'data: {"type": "error", "message": "' + text.encode() + b'"}\n\n', cut)

@@ -1,6 +1,8 @@
 """What a body names is found wherever it stands, and what tenants write freely never is."""
 
 import sys
+from base64 import b64encode
+from string import ascii_lowercase, ascii_uppercase, digits
 
 import pytest
 from hypothesis import given
@@ -16,6 +18,9 @@ from gateway.wire.references import (
     issued_in,
     references_of,
 )
+
+BASE64 = ascii_uppercase + ascii_lowercase + digits + "+/"
+URL_SAFE = str.maketrans("+/", "-_")
 
 
 def named(**body):
@@ -201,3 +206,27 @@ def test_what_an_answer_gives_away_is_known_again():
     assert not [*issued_in(None), *issued_in("x")]
     assert digest_of(Kind.CITED, "file_1") == digest_of(Kind.OBJECT, "file_1")
     assert digest_of(Kind.CARRIED, "rs_1") == digest_of(Kind.ITEM, "rs_1") != digest_of(Kind.OBJECT, "rs_1")
+
+
+@given(content=st.binary(min_size=1), breaks=st.lists(st.tuples(st.integers(0), st.sampled_from("\n =.\t\0é"))))
+def test_encrypted_content_is_known_in_whichever_spelling(content, breaks):
+    text = b64encode(content).decode()
+    unused = {0: 1, 1: 16, 2: 4}[len(content) % 3]  # so many last letters mean the same
+    bare = text.rstrip("=")
+    last = BASE64[BASE64.index(bare[-1]) + unused - 1]
+    spelled = bare[:-1] + last
+    for at, junk in breaks:
+        spelled = spelled[: at % (len(spelled) + 1)] + junk + spelled[at % (len(spelled) + 1) :]
+    digest = digest_of(Kind.CONTENT, text)
+    assert {digest_of(Kind.CONTENT, s) for s in (bare, spelled, spelled.translate(URL_SAFE))} == {digest}
+    assert digest_of(Kind.CONTENT, b64encode(content + b"x").decode()) != digest
+
+
+def test_encrypted_content_that_is_no_base64_is_known_as_it_is_written():
+    spelled = ["", "=", "你", "好", "B", "\ud800", "QQ"]
+    assert len({digest_of(Kind.CONTENT, each) for each in spelled}) == len(spelled)
+
+
+def test_a_name_is_no_content():
+    assert digest_of(Kind.ITEM, "rs_1") != digest_of(Kind.ITEM, "rs-1")
+    assert digest_of(Kind.OBJECT, "QQ") != digest_of(Kind.OBJECT, "QQ==")

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from billing.prices.tokens import TokenUsage
 from gateway.local.simulator.usages import chat_form, true_usage
+from gateway.wire.references import Kind, digest_of
 from gateway.wire.stream import data_of, events_of
 from gateway.wire.tap import Tap, is_whole, read_answer
 from gateway.wire.usage import read_usage
@@ -251,6 +252,18 @@ def test_calls_in_chat_form_are_deltas():
     assert in_one(chunk("") + said + said)[0].delta_events == 2
 
 
+# What its items give away
+
+
+@pytest.mark.parametrize("state", ["added", "done"])
+def test_an_item_is_known_from_its_beginning_and_its_content_from_its_end(state):
+    item = {"type": "reasoning", "id": "rs_1", "encrypted_content": "sealed"}
+    kind = f"response.output_item.{state}"
+    issued = in_one(STREAM + event({"type": kind, "output_index": 0, "item": item}, kind))[0].reading.issued
+    content = {digest_of(Kind.CONTENT, "sealed")} if state == "done" else set()
+    assert set(issued) == {digest_of(Kind.ITEM, "rs_1"), *content}
+
+
 # The number of an event of ours
 
 
@@ -305,7 +318,7 @@ def test_nothing_that_an_upstream_sends_makes_the_tap_fail(blocks):
 @pytest.mark.parametrize(
     "data",
     [b"[" * 100_000, b'{"response":' * 100_000, b'{"type":{},"response":{}}',
-     b'{"type":["response.completed"],"response":{}}',
+     b'{"type":["response.completed"],"response":{}}', b'{"type":"response.output_item.added","item":["response"]}',
      b'"\xff\xfe response"', b'{"response":{"usage":1e999}}', rb'{"response":"\ud800"}',
      b'{"usage":' + b"9" * 5000 + b"}",
      b'{"choices":[],"usage":{"prompt_tokens":' + b"9" * 400 + b"}}"],
