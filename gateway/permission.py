@@ -6,7 +6,9 @@ from accounts.authentication import KeyFacts
 from accounts.policy import TOOLS, Policy
 from gateway.wire.fetched import fetched_in
 from gateway.wire.objects import Object
+from gateway.wire.places import Trail, param_of
 from gateway.wire.request import CreateRequest, InvalidRequest
+from gateway.wire.survey import Survey, Tools
 
 AT_THE_CLIENT = {"function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview"}
 # What an MCP tool opens, and what that is called in policies; it says one of them.
@@ -15,9 +17,9 @@ LISTED = "mcp_list_tools"  # an item that says what a server has; it opens none
 MULTI_AGENT = "responses_multi_agent"
 
 
-def permit(asked: CreateRequest, document: Object, key: KeyFacts) -> Mapping[str, object]:
-    """The fields that must be set in its body, which is `document`; InvalidRequest, naming the parameter, where it may
-    not ask for that.
+def permit(asked: CreateRequest, found: Survey, key: KeyFacts) -> Mapping[str, object]:
+    """The fields that must be set in its body, where that was `found`; InvalidRequest, naming the parameter, where it
+    may not ask for that.
     """
     policy = key.policy
     if asked.service_tier is not None and asked.service_tier not in policy.service_tiers:
@@ -26,14 +28,14 @@ def permit(asked: CreateRequest, document: Object, key: KeyFacts) -> Mapping[str
         raise InvalidRequest(f"{message} {key.project!r}. Allowed: {allowed}.", param="service_tier")
     if asked.multi_agent is not None and key.hard_metrics:
         raise _refusal("multi_agent", "without a bound in money, several agents under a hard quota are", key)
-    for param, kind in _tools_of(asked):
+    for param, kind in _kinds_of(found):
         if kind not in policy.tools:
             raise _refusal(param, "this tool is", key)
     if asked.prompt is not None and not (policy.urls and policy.tools >= TOOLS.keys()):
         raise _refusal(
             "prompt", "where not all tools and addresses are, stored prompts, which may bring them, are", key
         )
-    if not policy.urls and (place := next(fetched_in(document), None)) is not None:
+    if not policy.urls and (place := next(fetched_in(found.body), None)) is not None:
         raise _refusal(place, "images and files by URL are", key)
     return _kept_out_of_store(asked, policy, key)
 
@@ -59,23 +61,36 @@ def _kept_out_of_store(asked: CreateRequest, policy: Policy, key: KeyFacts) -> M
     return {"store": False}
 
 
-def _tools_of(asked: CreateRequest) -> Iterator[tuple[str, str]]:
-    """Parameter and kind, as policies name it, of each tool that runs upstream."""
-    yield from _tools_in(asked.tools, "tools")
-    for index, item in enumerate(asked.input if isinstance(asked.input, list) else ()):
-        if isinstance(item, dict) and "tools" in item and item.get("type") != LISTED:
-            yield from _tools_in(item["tools"], f"input[{index}].tools")
+def _kinds_of(found: Survey) -> Iterator[tuple[str, str]]:
+    """Parameter and kind, as policies name it, of each tool that runs upstream, wherever it stands."""
+    for tools in found.tools:
+        if not _is_listing(tools):
+            yield from _kinds_in(tools)
 
 
-def _tools_in(tools: object, place: str) -> Iterator[tuple[str, str]]:
-    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if isinstance(tool, dict):
-            if tool.get("type") == "mcp":
-                yield _server_of(tool, f"{place}[{index}]")
-            elif (kind := _kind_of(tool)) is not None:
-                yield f"{place}[{index}].type", kind
-            if "tools" in tool:  # those of a namespace
-                yield from _tools_in(tool["tools"], f"{place}[{index}].tools")
+def _is_listing(tools: Tools) -> bool:
+    """Of an answer that is sent back; elsewhere than as an item nobody knows what calls itself so."""
+    item, _ = tools.trail
+    return tools.holder.get("type") == LISTED and item is not None and item[0] == (None, "input")
+
+
+def _kinds_in(tools: Tools) -> Iterator[tuple[str, str]]:
+    stated = tools.holder["tools"]
+    if not isinstance(stated, list):
+        raise _no(tools.trail, "an array of objects")
+    for index, tool in enumerate(stated):
+        place = (tools.trail, index)
+        if not isinstance(tool, dict):
+            raise _no(place, "an object")
+        if tool.get("type") == "mcp":
+            yield _server_of(tool, param_of(place))
+        elif (kind := _kind_of(tool)) is not None:
+            yield param_of((place, "type")), kind
+
+
+def _no(place: Trail, expected: str) -> InvalidRequest:
+    param = param_of(place)
+    return InvalidRequest(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
 
 
 def _server_of(tool: Object, place: str) -> tuple[str, str]:

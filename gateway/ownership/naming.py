@@ -3,18 +3,15 @@
 What is unknown and what is somebody else's get the same answer, byte for byte, after the same work.
 """
 
-from collections.abc import Collection, Container, Mapping
-from itertools import islice
-from typing import Any
+from collections.abc import Collection, Container, Mapping, Sequence
 from uuid import UUID
 
 from accounts.authentication import KeyFacts
 from gateway.catalog import UpstreamFacts
 from gateway.ownership.owners import Known, NamedDigest, NamedResponse, Ownership, Question
-from gateway.wire.references import TAGS, Kind, Reference, digest_of, references_of
+from gateway.wire.references import TAGS, Kind, Reference, digest_of
 from gateway.wire.request import CreateRequest, InvalidRequest
 
-MOST_REFERENCES = 10_000
 LONGEST_SHOWN = 512
 SOMEBODY_ELSE = 2  # NamedDigest.scope
 PREVIOUS = "previous_response_id"
@@ -30,11 +27,8 @@ def refuse_unsupported(request: CreateRequest) -> None:
         raise InvalidRequest(message, param="conversation", code="invalid_value")
 
 
-async def named_in(body: Mapping[str, Any], key: KeyFacts, ownership: Ownership) -> "Named":
-    """What `body` names, and what is known of that: one round trip, none where it names nothing. Unavailable."""
-    references = tuple(islice(references_of(body), MOST_REFERENCES + 1))
-    if len(references) > MOST_REFERENCES:
-        raise InvalidRequest(f"Your request names more than {MOST_REFERENCES} stored objects.")
+async def known_of(references: Sequence[Reference], key: KeyFacts, ownership: Ownership) -> "Named":
+    """What a request names, and what is known of that: one round trip, none where it names nothing. Unavailable."""
     responses = {reference.id: None for reference in references if reference.kind is Kind.RESPONSE}
     digests = {(each.kind, each.id): digest_of(each.kind, each.id) for each in references if each.kind in TAGS}
     known = Known()
@@ -51,7 +45,7 @@ class Named:
     """
 
     def __init__(
-        self, references: tuple[Reference, ...], known: Known, key: KeyFacts, digests: Mapping[tuple[Kind, str], int]
+        self, references: Sequence[Reference], known: Known, key: KeyFacts, digests: Mapping[tuple[Kind, str], int]
     ) -> None:
         self.digests: Container[int] = frozenset(digests.values())
         self._digests = digests

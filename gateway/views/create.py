@@ -11,7 +11,7 @@ from gateway.body import json_body
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.claim import Claim, owner_of
-from gateway.ownership.naming import Named, named_in, refuse_unsupported
+from gateway.ownership.naming import Named, known_of, refuse_unsupported
 from gateway.permission import betas, permit
 from gateway.upstream.cache_keys import with_own_cache_key
 from gateway.upstream.exchange import Call, start
@@ -22,6 +22,7 @@ from gateway.views.entry import allows
 from gateway.views.unbilled import unbilled
 from gateway.wire.document import object_of
 from gateway.wire.request import CreateRequest, create_of, with_fields, with_model
+from gateway.wire.survey import survey
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +92,11 @@ async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
     document = object_of(body)
     fields = create_of(document)
     refuse_unsupported(fields)
-    set_by_policy = permit(fields, document, key)
+    found = survey(document)
+    set_by_policy = permit(fields, found, key)
     if set_by_policy and endpoint == CREATE:  # the others store nothing, and refuse to be told so
         body = with_fields(body, set_by_policy)
-    named = await named_in(document, key, request.runtime.ownership)
+    named = await known_of(found.references, key, request.runtime.ownership)
     is_stored = endpoint == CREATE and set_by_policy.get("store", fields.store) is not False
     return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key), named, is_stored)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.wire.free_form import is_free_form
 from gateway.wire.objects import Object
 from gateway.wire.places import Trail, param_of
-from gateway.wire.references import is_free_form
 
 ESCAPED, ESCAPED_COLON = b"\\u003", (b"\\u003a", b"\\u003A")
 

@@ -3,21 +3,14 @@
 One table says of each field that is called an address what it is; one that nobody knows is taken to be opened.
 """
 
+import re
 from collections.abc import Iterator
 
+from gateway.wire.free_form import ANY, is_free_form
 from gateway.wire.objects import Object
 from gateway.wire.places import Trail, param_of
-from gateway.wire.references import ANY, is_free_form
 
 ENDINGS = ("url", "urls", "uri", "uris")
-# (what holds it, the field), as in the table of references.
-FETCHED: set[tuple[str | None, str]] = {
-    (ANY, "image_url"),
-    (ANY, "file_url"),
-    ("image_url", "url"),
-    ("file_url", "url"),
-    ("outputs", "url"),  # an image that a code interpreter made
-}
 # Read or cited before, or judged with its tool (gateway/permission.py).
 NOT_FETCHED: set[tuple[str | None, str]] = {
     ("action", "url"),
@@ -25,6 +18,14 @@ NOT_FETCHED: set[tuple[str | None, str]] = {
     ("sources", "url"),
     ("tools", "server_url"),
 }
+
+
+# Meant for what is there itself, or for an id: some upstreams open an address in them. By the type of what has them.
+IN_PLACE: dict[str, str | None] = {
+    "file_data": ANY, "file_id": ANY, "image": ANY, "video": ANY, "audio": ANY, "data": ANY,
+    "result": "image_generation_call",
+}  # fmt: skip
+ADDRESS = re.compile(r"\s*+(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|file:)", re.IGNORECASE)  # base64 has no colon
 
 
 def is_address(key: str) -> bool:
@@ -42,12 +43,24 @@ def _places_in(value: object, place: Trail | None, holder: str) -> Iterator[Trai
             yield from _places_in(inner, (place, index), holder)
     elif isinstance(value, dict):
         for key, inner in value.items():
-            if is_address(key) and (holder, key) not in NOT_FETCHED and _has_address(inner):
+            if _is_opened(value, key, inner, holder):
                 yield place, key
             if isinstance(inner, dict | list) and not is_free_form(holder, key):
                 yield from _places_in(inner, (place, key), key)
 
 
-def _has_address(value: object) -> bool:
-    texts = value if isinstance(value, list) else (value,)
-    return any(isinstance(text, str) and not text.lstrip().lower().startswith("data:") for text in texts)
+def _is_opened(node: Object, key: str, value: object, holder: str) -> bool:
+    if is_address(key) and (holder, key) not in NOT_FETCHED:
+        return any(not text.lstrip().lower().startswith("data:") for text in _texts_in(value))
+    if key in IN_PLACE and IN_PLACE[key] in {ANY, node.get("type")}:
+        return any(ADDRESS.match(text) for text in _texts_in(value))
+    return False
+
+
+def _texts_in(value: object) -> Iterator[str]:
+    """In whichever lists they are; objects are gone through by themselves."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts_in(inner)

@@ -1,21 +1,21 @@
-"""What a request body names that may lie at the upstream: references to stored objects. Pure.
+"""What in requests and answers names something that lies at the upstream: references to stored objects. Pure.
 
 One table says what each id-like field is. Whatever else ends in `_id` or `_ids`, or is called `id`, is UNKNOWN, outside
-of the parts where tenants write what they like. gateway/ownership/naming.py says who may name what (protocol.md 1.2).
+of the parts where tenants write what they like. survey.py finds them in a body; who may name what, says
+gateway/ownership/naming.py (protocol.md 1.2).
 """
 
 import re
 from binascii import a2b_base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import lru_cache
 from hashlib import blake2b
 from string import ascii_letters, digits
-from typing import Any
 
+from gateway.wire.free_form import ANY
 from gateway.wire.objects import Object
-from gateway.wire.places import LONGEST_KEY, Trail, param_of
+from gateway.wire.places import Trail, param_of
 
 
 class Kind(Enum):
@@ -47,8 +47,7 @@ class Reference:
 
 # Of keys read backwards: they are as long as a body, and their end is what tells.
 ID_LIKE = re.compile(r"[^A-Za-z0-9]*+(?:(?i:s?di)(?:\Z|[^A-Za-z])|s?[dD]I[a-z0-9])")
-ANY = None
-# (what holds it, the field): the key under which its object, or the list that its object is in, stands.
+# (what holds it, the field), as in the table of what is free-form.
 REFERENCES: dict[tuple[str | None, str], Kind] = {
     ("", "previous_response_id"): Kind.RESPONSE,
     ("prompt_cache_options", "comparison_response_id"): Kind.RESPONSE,
@@ -73,8 +72,6 @@ REFERENCES: dict[tuple[str | None, str], Kind] = {
     ("tools", "connector_id"): Kind.OBJECT,
     ("tools", "tunnel_id"): Kind.OBJECT,
 }
-# References only where a text stands there; an object is gone through like any other.
-NAMES_OR_OBJECTS = {"conversation", "prompt", "container"}
 # Fields that look like references and name nothing beyond the body itself.
 HARMLESS: set[tuple[str | None, str]] = {
     (ANY, "call_id"),
@@ -82,26 +79,6 @@ HARMLESS: set[tuple[str | None, str]] = {
     ("pending_safety_checks", "id"),
     ("acknowledged_safety_checks", "id"),
 }
-# Where tenants and their tools write what they like.
-FREE_FORM: set[tuple[str | None, str]] = {
-    (ANY, "metadata"),
-    (ANY, "client_metadata"),
-    (ANY, "arguments"),
-    ("format", "schema"),
-    ("json_schema", "schema"),
-    ("tools", "parameters"),
-    ("function", "parameters"),
-    ("tools", "output_schema"),
-    ("tools", "input_schema"),  # of an MCP server's tool
-    ("tools", "annotations"),  # likewise
-    ("tools", "headers"),
-    ("tool_choice", "tools"),
-    ("prompt", "variables"),
-    ("results", "attributes"),
-    ("action", "env"),
-}
-FREE_FORM_ENDING = "_passthrough"
-OUTPUT = "output"  # of a tool: what is known there is a reference, what is not known is a tool's own
 # By type of item the fields that are its content: an item without any is read by the upstream from its store, whatever
 # else it says. A summary is not the reasoning. What a client's tool said may be empty: the call that it answers counts.
 CONTENT_FIELDS: dict[str, set[str]] = {
@@ -147,28 +124,6 @@ TAGS = {
     Kind.ITEM: b"item ", Kind.CARRIED: b"item ", Kind.CONTENT: b"content ", Kind.OBJECT: b"object ",
     Kind.CITED: b"object ",
 }  # fmt: skip
-
-
-_Place = tuple[Any, Trail | None, str, bool]  # an object or list, where, what holds it, whether it is a tool's output
-
-
-def references_of(body: Mapping[str, Any]) -> Iterator[Reference]:
-    """All that `body` names, whatever the nesting. An id in a list is one reference, like one that stands alone."""
-    places: list[_Place] = [(body, None, "", False)]
-    while places:
-        node, trail, holder, is_output = places.pop()
-        if isinstance(node, list):
-            for index, value in enumerate(node):
-                if isinstance(value, dict | list):
-                    places.append((value, (trail, index), holder, is_output))
-            continue
-        for key, value in node.items():
-            is_nested = isinstance(value, dict | list)
-            is_free, kind = _rule_of(holder, key) if len(key) <= LONGEST_KEY else (False, _unknown(key))
-            if is_nested and not is_free:
-                places.append((value, (trail, key), key[: LONGEST_KEY + 1], is_output or key == OUTPUT))  # cached
-            if kind is not None and value is not None:
-                yield from _named(node, (trail, key), kind, is_output)
 
 
 def is_id_like(key: str) -> bool:
@@ -221,39 +176,6 @@ def _unspelled(text: bytes) -> bytes:
     letters = text.translate(TO_STANDARD, NO_BASE64)
     whole = letters[:-1] if len(letters) % 4 == 1 else letters  # a last letter alone is less than a byte
     return a2b_base64(whole + b"==") or text
-
-
-def is_free_form(holder: str, key: str) -> bool:
-    """Whether tenants write what they like there. `holder`: the key of the object, or of the list that it is in."""
-    is_listed = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM
-    return is_listed or (key.endswith(FREE_FORM_ENDING) and len(key) <= LONGEST_KEY)
-
-
-@lru_cache(maxsize=4096)
-def _rule_of(holder: str, key: str) -> tuple[bool, Kind | None]:
-    """Whether a field is free-form, and what it is as a reference; None for one that is none."""
-    is_free = is_free_form(holder, key)
-    kind = REFERENCES.get((holder, key)) or REFERENCES.get((ANY, key))
-    if kind is None and not is_free and (holder, key) not in HARMLESS and (ANY, key) not in HARMLESS:
-        kind = _unknown(key)
-    return is_free, kind
-
-
-def _unknown(key: str) -> Kind | None:
-    return Kind.UNKNOWN if is_id_like(key) else None
-
-
-def _named(node: Object, trail: Trail, kind: Kind, is_output: bool) -> Iterator[Reference]:
-    key = str(trail[1])
-    value = node[key]
-    if (is_output and kind is Kind.UNKNOWN) or (key in NAMES_OR_OBJECTS and isinstance(value, dict)):
-        return
-    if kind is Kind.CARRIED and key == "id" and is_pure_reference(node):
-        kind = Kind.ITEM
-    if value == "" and kind in {Kind.CARRIED, Kind.CONTENT, Kind.CITED}:
-        return  # it names nothing, and what it would name stands beside it
-    for name in value if isinstance(value, list) else (value,):
-        yield Reference(trail, str(name) if isinstance(name, str | int | float) else "", kind)
 
 
 def _objects_in(values: object) -> Iterable[Object]:

@@ -29,7 +29,7 @@ class CreateRequest(msgspec.Struct):
     conversation: Any = None
     previous_response_id: Any = None
     prompt: Any = None
-    input: Any = None
+    input: str | list[Any] | None = None
     tools: Any = None
     context_management: Any = None
     personality: Any = None

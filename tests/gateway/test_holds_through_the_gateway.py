@@ -14,8 +14,9 @@ from psycopg.rows import dict_row
 
 from billing.models import Price
 from gateway.models import Model, Route, Upstream
-from gateway.wire.references import Kind, references_of
+from gateway.wire.references import Kind
 from gateway.wire.request import with_fields, with_model
+from gateway.wire.survey import survey
 from tests import plane_database
 from tests.billing.tenancy import BREACHES
 from tests.faults.books import assert_books_balance, records_of
@@ -50,7 +51,7 @@ def asked(seed, upstream_tools):
     """None where the gateway would refuse it for what it names, or the upstream for its length."""
     request = made(seed, upstream_tools=upstream_tools)
     body = with_model(request.body, "sim-usage")  # a model whose images cost what nobody knows
-    if any(each.kind is not Kind.CARRIED for each in references_of(json.loads(body))):
+    if any(each.kind is not Kind.CARRIED for each in survey(json.loads(body)).references):
         return None
     terms = {"context_window": request.context_window, "model_cap": request.model_cap}
     fields = candidate_of(body, sheet_of(seed), **terms).limited().fields

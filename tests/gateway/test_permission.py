@@ -51,6 +51,10 @@ REFUSED = [
     ({"tools": [{"name": "f"}]}, "tools[0].type"), ({"tools": [{"type": 7}]}, "tools[0].type"),
     ({"tools": [{"type": "namespace", "tools": [FUNCTION, DRAWING]}]}, "tools[0].tools[1].type"),
     ({"input": [{"role": "user"}, {"type": "additional_tools", "tools": [DRAWING]}]}, "input[1].tools[0].type"),
+    ({"input": [{"role": "user", "content": [{"tools": [DRAWING]}]}]}, "input[0].content[0].tools[0].type"),
+    ({"input": [{"role": "user", "x": {"type": "mcp_list_tools", "tools": [DRAWING]}}]}, "input[0].x.tools[0].type"),
+    ({"type": "mcp_list_tools", "tools": [DRAWING]}, "tools[0].type"),
+    ({"multi_agent": {"agents": [{"tools": [DRAWING]}]}}, "multi_agent.agents[0].tools[0].type"),
 ]  # fmt: skip
 PASSING = [
     {"service_tier": "auto"}, {"service_tier": "default"}, {"service_tier": "flex"}, {"service_tier": None},
@@ -73,6 +77,23 @@ def test_a_new_project_refuses_what_is_dear_or_reaches_out(plain, upstream):
         assert upstream.lines_of(response.headers["x-request-id"]) == []
     assert "Allowed: auto, default, flex." in plain.post({**GOOD, "service_tier": "fast"}).json()["error"]["message"]
     assert plain.records() == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"tools": {"0": DRAWING}}, "invalid_type", "tools"), ({"tools": [[DRAWING]]}, "invalid_type", "tools[0]"),
+        ({"tools": ["x"]}, "invalid_type", "tools[0]"), ({"tools": "x"}, "invalid_type", "tools"),
+        ({"input": {"type": "additional_tools", "tools": [DRAWING]}}, "invalid_type", "input"),
+        ({"input": [[{"type": "input_image"}]]}, "invalid_type", "input[0]"),
+        ({"Tools": [DRAWING]}, "unknown_parameter", "Tools"),
+        ({"maxOutputTokens": None}, "unknown_parameter", "maxOutputTokens"),
+    ],
+)  # fmt: skip
+def test_what_readers_may_understand_differently_is_refused(acme, upstream, fields, code, param):
+    response = acme.post({**GOOD, **fields})
+    assert_envelope(response, 400, code=code, param=param)
+    assert upstream.lines_of(response.headers["x-request-id"]) == []
 
 
 def test_a_new_project_allows_what_clients_do(plain, upstream):

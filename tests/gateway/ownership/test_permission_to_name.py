@@ -7,10 +7,11 @@ import pytest
 from accounts.authentication import KeyFacts
 from gateway.addresses import Origin
 from gateway.catalog import UpstreamFacts
-from gateway.ownership.naming import Named, named_in
+from gateway.ownership.naming import Named, known_of
 from gateway.ownership.owners import Known, NamedDigest, NamedResponse
 from gateway.wire.references import Kind, digest_of
 from gateway.wire.request import InvalidRequest
+from gateway.wire.survey import survey
 
 ORGANIZATION, PROJECT, FIRST, SECOND, THIRD = (uuid.uuid4() for _ in range(5))
 OWN, NEAR, ANOTHERS = (0, True), (1, False), (2, False)  # scope, is_own
@@ -39,7 +40,7 @@ def issued(kind, name, upstream_id, to):
 
 async def naming(body, *known) -> Named:
     key = KeyFacts(uuid.uuid4(), "k", "sk", PROJECT, "p", ORGANIZATION, "o")
-    return await named_in(body, key, Books(*known))
+    return await known_of(survey(body).references, key, Books(*known))
 
 
 def upstream(upstream_id, organization_id=None):

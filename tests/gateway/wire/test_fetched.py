@@ -20,6 +20,11 @@ from gateway.wire.fetched import fetched_in
         ({"image_url": "http://a"}, "image_url"), ({"new": {"Video_URL": "http://a"}}, "new.Video_URL"),
         ({"new": [{"sound_uri": "x"}]}, "new[0].sound_uri"), ({"input": [{"url": "http://a"}]}, "input[0].url"),
         ({"input": [{"server_url": "http://a"}]}, "input[0].server_url"),
+        ({"input": [{"content": [{"image_url": [[["http://a"]]]}]}]}, "input[0].content[0].image_url"),
+        ({"input": [{"content": [{"file_data": " HTTP://a"}]}]}, "input[0].content[0].file_data"),
+        ({"input": [{"content": [{"file_id": "gs://a"}]}]}, "input[0].content[0].file_id"),
+        ({"x": {"video": ["s3://a"], "data": "x"}}, "x.video"), ({"x": {"audio": {"data": "file:/a"}}}, "x.audio.data"),
+        ({"input": [{"type": "image_generation_call", "result": "https://a"}]}, "input[0].result"),
     ],
 )  # fmt: skip
 def test_an_address_is_found(body, param):
@@ -29,6 +34,9 @@ def test_an_address_is_found(body, param):
 @pytest.mark.parametrize(
     "body",
     [
+        {"input": [{"content": [{"file_data": "//uQxAAA", "filename": "http://a", "file_id": "file-1"}]}]},
+        {"input": [{"data": "Result: 5 // see http://a"}, {"type": "program_output", "result": "http://a"}]},
+        {"input": [{"content": [{"file_data": "data:application/pdf;base64,AAAA", "text": "http://a"}]}]},
         {"input": "http://a"}, {"input": [{"content": [{"image_url": " DATA:image/png;base64,AAAA"}]}]},
         {"input": [{"content": [{"image_url": None, "file_url": None}]}]},
         {"input": [{"content": [{"image_url": {"url": "data:,", "detail": "low"}}]}]},
