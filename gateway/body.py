@@ -5,7 +5,7 @@ import asyncio
 from django.conf import settings
 
 from gateway.dataplane import Request
-from gateway.errors import UnsupportedMediaType
+from gateway.refusals import UnsupportedMediaType
 from gateway.wire.encoding import IDENTITY, inflated
 
 JSON_TYPES = {"", "application/json", "text/plain"}

@@ -17,8 +17,9 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import Resolver404, get_resolver
 
-from gateway.errors import BodyTooLarge, ClientLeft, Stopping, UnknownPath, error_response
+from gateway.errors import error_response
 from gateway.metrics import ANSWERS
+from gateway.refusals import BodyTooLarge, ClientLeft, Stopping, UnknownPath
 from gateway.runtime import Runtime
 from gateway.upstream.client import Headers
 from gateway.upstream.exchange import QUERY

@@ -15,6 +15,15 @@ from billing.prices.pricing import figure
 from gateway.catalog import ModelNotAllowed, NotServedOnEndpoint, UnknownModel
 from gateway.metrics import REFUSED
 from gateway.ownership.owners import Unavailable
+from gateway.refusals import (
+    BodyTooLarge,
+    MethodNotAllowed,
+    ResponseNotFound,
+    Stopping,
+    UnknownPath,
+    UnsupportedMediaType,
+    WebSocketRefused,
+)
 from gateway.snapshot import SnapshotUnavailable
 from gateway.upstream.failures import Busy, GatewayTimeout, Gone, Overloaded, Rejected, TimedOut, UpstreamFailed
 from gateway.upstream.routing import NoRoute
@@ -33,53 +42,6 @@ SCOPES = {  # by the names that OpenAI's clients know
 }
 DO_RETRY = {"x-should-retry": "true"}
 DO_NOT_RETRY = {"x-should-retry": "false"}
-
-
-class UnknownPath(Exception):
-    """No such route."""
-
-    def __init__(self, method: str, path: str) -> None:
-        super().__init__(path)
-        self.method = method
-        self.path = path
-
-
-class MethodNotAllowed(UnknownPath):
-    """The route exists, but not for this method."""
-
-    def __init__(self, method: str, path: str, allowed: str) -> None:
-        super().__init__(method, path)
-        self.allowed = allowed
-
-
-class ResponseNotFound(Exception):
-    """The caller's project has no response of that id, whoever else may."""
-
-    def __init__(self, response_id: str) -> None:
-        super().__init__(response_id)
-        self.response_id = response_id
-
-
-class WebSocketRefused(Exception):
-    """An upgrade was asked for. 426 sends Codex to POST at once (protocol.md 1.3)."""
-
-
-class BodyTooLarge(Exception):
-    def __init__(self, most: int) -> None:
-        super().__init__(most)
-        self.most = most
-
-
-class UnsupportedMediaType(Exception):
-    """A content type that is not read."""
-
-
-class ClientLeft(Exception):
-    """The client went away before its request was complete: there is nobody to answer."""
-
-
-class Stopping(Exception):
-    """The server stops before there is an answer."""
 
 
 @dataclass(frozen=True, slots=True)

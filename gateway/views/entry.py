@@ -9,7 +9,7 @@ from django.http import HttpResponseBase
 from accounts.authentication import KeyFacts, KeyRefused, Refusal, Scope, bearer, check, masked
 from accounts.keys import is_wellformed
 from gateway.dataplane import Request
-from gateway.errors import MethodNotAllowed, WebSocketRefused
+from gateway.refusals import MethodNotAllowed, WebSocketRefused
 
 P = ParamSpec("P")
 Answer = Coroutine[Any, Any, HttpResponseBase]

@@ -7,8 +7,8 @@ from functools import partial
 from accounts.authentication import KeyFacts, Scope
 from gateway.catalog import RouteFacts
 from gateway.dataplane import RelayedAnswer, Request
-from gateway.errors import ResponseNotFound
 from gateway.ownership.owners import Owner
+from gateway.refusals import ResponseNotFound
 from gateway.upstream.exchange import Call, Exchange, start
 from gateway.upstream.failures import Answered, Unusable
 from gateway.upstream.lookup import RESPONSE_ID
