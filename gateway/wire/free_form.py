@@ -22,9 +22,10 @@ FREE_FORM: set[tuple[str | None, str]] = {
     ("action", "env"),
 }
 FREE_FORM_ENDING = "_passthrough"
+LISTED = {field for _, field in FREE_FORM}
 
 
 def is_free_form(holder: str, key: str) -> bool:
     """`holder`: the key of the object, or of the list that it is in."""
-    is_listed = (holder, key) in FREE_FORM or (ANY, key) in FREE_FORM
+    is_listed = key in LISTED and ((holder, key) in FREE_FORM or (ANY, key) in FREE_FORM)
     return is_listed or (key.endswith(FREE_FORM_ENDING) and len(key) <= LONGEST_KEY)

@@ -4,6 +4,8 @@ Some parsers take them for that field (Go's by default, protobuf's for the other
 would be another request than the one that was judged.
 """
 
+from string import ascii_letters, digits
+
 from gateway.wire.references import CONTENT_FIELDS, HARMLESS, REFERENCES
 from gateway.wire.request import CreateRequest
 
@@ -12,6 +14,7 @@ READ_BESIDE = {
     "type", "role", "id", "tools", "server_url", "environment", "execution", "skills", "memory_limit", "detail",
     "image_url", "file_url", "file_data", "url",
 }  # fmt: skip
+SIGNS = bytes(set(range(128)) - set((ascii_letters + digits).encode()))
 JUDGED = {
     *CreateRequest.__struct_fields__,
     *(field for _, field in (*REFERENCES, *HARMLESS)),
@@ -20,8 +23,9 @@ JUDGED = {
 }
 
 
-def _letters(key: str) -> str:
-    return "".join(letter for letter in key.casefold() if letter.isalnum())
+def _letters(key: str) -> bytes:
+    """What is left of it to whoever sees neither case nor signs. A body may have very many keys."""
+    return key.casefold().encode("ascii", "ignore").translate(None, SIGNS)
 
 
 _by_letters = {_letters(name): name for name in JUDGED}

@@ -19,6 +19,7 @@ MOST_REFERENCES = 10_000
 # References only where a text stands there; an object is gone through like any other.
 NAMES_OR_OBJECTS = {"conversation", "prompt", "container"}
 OF_EVERYBODY = re.compile(r"connector_[a-z]+")  # OpenAI's own, by service; which account it opens, a token says
+LISTED = {field for _, field in (*REFERENCES, *HARMLESS)}  # looked at first: a body may have very many keys
 OUTPUT = "output"  # of a tool: what is known there is judged, what is not known is a tool's own
 OF_OBJECTS = {"input", "content", "output", "outputs", "tools"}  # whoever counts or judges them sees no list in a list
 
@@ -100,11 +101,13 @@ def _in_list(values: list[Any], trail: Trail | None, holder: str, is_output: boo
 @lru_cache(maxsize=4096)
 def _rule_of(holder: str, key: str) -> tuple[bool, Kind | Other | None]:
     """Whether a field is free-form, and what it is to us; None for one that is nothing."""
-    is_free = is_free_form(holder, key)
     if respelt(key) is not None:
-        return is_free, Other.RESPELT
+        return False, Other.RESPELT
+    is_free = is_free_form(holder, key)
     if key == "tools" and not is_free:
         return False, Other.TOOLS
+    if key not in LISTED:
+        return is_free, None if is_free else _unknown(key)
     kind = REFERENCES.get((holder, key)) or REFERENCES.get((ANY, key))
     if kind is None and not is_free and (holder, key) not in HARMLESS and (ANY, key) not in HARMLESS:
         kind = _unknown(key)
