@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from tests.clients.sdk import Place, client_of, done
-from tests.clients.test_broken_streams import WAYS
+from tests.clients.test_broken_streams import AT, WAYS
 
 ENCRYPTED = "reasoning.encrypted_content"
 
@@ -64,7 +64,7 @@ async def test_the_upstream_keeps_the_history(forecaster, client, streamed):
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_broken_stream_is_no_finished_run(forecaster, acme, way):
     async with client_of("async", Place("gateway", acme.url, acme.secret)) as client:
-        for at in (1, 4, 7):
+        for at in AT:
             agent = forecaster(client, f"sim-ok.{way}-{at}")
             with pytest.raises(Exception) as failure:  # noqa: PT011 - its own classes, of which some are bare
                 await agent.run("Hello", streamed=True)

@@ -10,12 +10,12 @@ WAYS = [
     "cut-reset", "cut-close", "cut-half", "cut-halfend", "cut-badchunk", "cut-badjson", "cut-garbage", "cut-error",
 ]  # fmt: skip
 FAILURES = (openai.APIError, ValueError)  # ValueError: of an event that is no JSON
-EVENTS = 8  # how many events of the answer are tried: `sim-ok` says two words, which is 10
+AT = range(1, 10)  # of the 10 events that `sim-ok` takes for two words; before the first one there is no stream
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_no_stream_that_breaks_looks_finished(sdk, place, way):
-    for at in range(1, EVENTS):
+    for at in AT:
         failure, kinds = await read(sdk, f"sim-ok.{way}-{at}")
         assert "response.completed" not in kinds, (at, kinds)
         assert failure is not None or kinds[-1] == "response.failed" or not place.is_gateway, (at, kinds)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests import plane_database
-from tests.clients.test_broken_streams import WAYS
+from tests.clients.test_broken_streams import AT, WAYS
 from tests.quotas import set_quota
 from tests.tenants import Tenant
 
 FOLDER = Path(__file__).parent / "node"
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "ERR_SOCKET_TIMEOUT")
-BROKEN = {f"{way}-{at}": f"sim-ok.{way}-{at}" for way in WAYS for at in (1, 4, 7)}
+BROKEN = {f"{way}-{at}": f"sim-ok.{way}-{at}" for way in WAYS for at in AT}
 PLACES = ["simulator", "gateway"]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from billing.spool.abandoned import abandoned, take
@@ -134,8 +134,12 @@ def marks(entries):
     return [entry for entry in entries if entry[0] is not Kind.PROGRESS]
 
 
+SENT = [[(Kind.DISPATCHED, request, b".")] for request in REQUESTS[:2]]
+
+
 @settings(max_examples=15, deadline=None)
 @given(todo=st.lists(steps, max_size=80))
+@example(todo=["sync"] * 3 + [SENT[0]] * 3 + [SENT[1], "sync", (REQUESTS[0],), "sync", (REQUESTS[1],), SENT[1]])
 def test_a_crowded_folder_moves_what_is_unfinished_and_loses_nothing(todo):
     stream = UUID(int=99)
 
@@ -154,6 +158,8 @@ def test_a_crowded_folder_moves_what_is_unfinished_and_loses_nothing(todo):
             ):
                 spool.acknowledge(*step) if isinstance(step, tuple) else spool.append_many(step)
                 model = applied(model, step)
+                if isinstance(step, tuple):  # who comes again under its id is another, and not synced
+                    synced = applied(synced, step)
             if n % 3 == 0:
                 await spool.sync()
                 synced = model
