@@ -7,13 +7,13 @@ from accounts.policy import TOOLS, Policy
 from gateway.wire.fetched import fetched_in
 from gateway.wire.objects import Object
 from gateway.wire.places import Trail, param_of
+from gateway.wire.references import MCP_LISTING
 from gateway.wire.request import CreateRequest, InvalidRequest
 from gateway.wire.survey import Survey, Tools
 
 AT_THE_CLIENT = {"function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview"}
 # What an MCP tool opens, and what that is called in policies; it says one of them.
 SERVERS = {"server_url": "mcp", "tunnel_id": "mcp", "connector_id": "connector"}
-LISTED = "mcp_list_tools"  # an item that says what a server has; it opens none
 MULTI_AGENT = "responses_multi_agent"
 
 
@@ -28,15 +28,15 @@ def permit(asked: CreateRequest, found: Survey, key: KeyFacts) -> Mapping[str, o
         raise InvalidRequest(f"{message} {key.project!r}. Allowed: {allowed}.", param="service_tier")
     if asked.multi_agent is not None and key.hard_metrics:
         raise _refusal("multi_agent", "without a bound in money, several agents under a hard quota are", key)
-    for param, kind in _kinds_of(found):
+    for place, kind in _kinds_of(found):
         if kind not in policy.tools:
-            raise _refusal(param, "this tool is", key)
+            raise _refusal(param_of(place), "this tool is", key)
     if asked.prompt is not None and not (policy.urls and policy.tools >= TOOLS.keys()):
         raise _refusal(
             "prompt", "where not all tools and addresses are, stored prompts, which may bring them, are", key
         )
-    if not policy.urls and (place := next(fetched_in(found.body), None)) is not None:
-        raise _refusal(place, "images and files by URL are", key)
+    if not policy.urls and (fetched := next(fetched_in(found.body), None)) is not None:
+        raise _refusal(fetched, "images and files by URL are", key)
     return _kept_out_of_store(asked, policy, key)
 
 
@@ -61,8 +61,8 @@ def _kept_out_of_store(asked: CreateRequest, policy: Policy, key: KeyFacts) -> M
     return {"store": False}
 
 
-def _kinds_of(found: Survey) -> Iterator[tuple[str, str]]:
-    """Parameter and kind, as policies name it, of each tool that runs upstream, wherever it stands."""
+def _kinds_of(found: Survey) -> Iterator[tuple[Trail, str]]:
+    """Place and kind, as policies name it, of each tool that runs upstream, wherever it stands."""
     for tools in found.tools:
         if not _is_listing(tools):
             yield from _kinds_in(tools)
@@ -71,10 +71,10 @@ def _kinds_of(found: Survey) -> Iterator[tuple[str, str]]:
 def _is_listing(tools: Tools) -> bool:
     """Of an answer that is sent back; elsewhere than as an item nobody knows what calls itself so."""
     item, _ = tools.trail
-    return tools.holder.get("type") == LISTED and item is not None and item[0] == (None, "input")
+    return tools.holder.get("type") == MCP_LISTING and item is not None and item[0] == (None, "input")
 
 
-def _kinds_in(tools: Tools) -> Iterator[tuple[str, str]]:
+def _kinds_in(tools: Tools) -> Iterator[tuple[Trail, str]]:
     stated = tools.holder["tools"]
     if not isinstance(stated, list):
         raise _no(tools.trail, "an array of objects")
@@ -83,9 +83,9 @@ def _kinds_in(tools: Tools) -> Iterator[tuple[str, str]]:
         if not isinstance(tool, dict):
             raise _no(place, "an object")
         if tool.get("type") == "mcp":
-            yield _server_of(tool, param_of(place))
+            yield _server_of(tool, place)
         elif (kind := _kind_of(tool)) is not None:
-            yield param_of((place, "type")), kind
+            yield (place, "type"), kind
 
 
 def _no(place: Trail, expected: str) -> InvalidRequest:
@@ -93,17 +93,18 @@ def _no(place: Trail, expected: str) -> InvalidRequest:
     return InvalidRequest(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
 
 
-def _server_of(tool: Object, place: str) -> tuple[str, str]:
+def _server_of(tool: Object, place: Trail) -> tuple[Trail, str]:
     """Of an MCP tool. InvalidRequest where upstreams might differ in what it opens."""
     said = [name for name in SERVERS if tool.get(name) is not None] or ["server_url"]
-    param = f"{place}.{said[-1]}"
+    stated = (place, said[-1])
     if len(said) > 1:
+        param = param_of(stated)
         names = " and ".join(repr(name) for name in said)
         message = f"Invalid value for '{param}': {names} may not be set together."
         raise InvalidRequest(message, param=param, code="invalid_value")
     if not isinstance(tool.get(said[0], ""), str | None):
-        raise InvalidRequest(f"Invalid type for '{param}': expected a string.", param=param, code="invalid_type")
-    return param, SERVERS[said[0]]
+        raise _no(stated, "a string")
+    return stated, SERVERS[said[0]]
 
 
 def _kind_of(tool: Object) -> str | None:

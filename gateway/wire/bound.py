@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gateway.wire.images import DATA_URL, ImageRule, image_rule_of, size_in, size_of
 from gateway.wire.objects import Object
-from gateway.wire.references import is_pure_reference
+from gateway.wire.references import MCP_LISTING, is_pure_reference
 from gateway.wire.request import CreateRequest
 from gateway.wire.usage import CONTAINER, container_kind
 
@@ -92,7 +92,7 @@ def bound_of(call: CreateRequest, request_bytes: int, terms: Terms, *, previous_
     seen.see_request(call, previous_tokens)
     calls = 0
     if seen.tool_kinds:
-        calls = terms.tool_calls if call.max_tool_calls is None else max(0, call.max_tool_calls)
+        calls = terms.tool_calls if call.max_tool_calls is None else call.max_tool_calls
     return Bound(
         input_tokens=min(seen.tokens, terms.window) * seen.readings,
         output_tokens=_stated_output(call),
@@ -140,24 +140,22 @@ class _Seen:
                     self._see_item(item)
 
     def _see_item(self, item: Object) -> None:
-        kind, content = _kind_of(item), item.get("content")
-        if isinstance(content, list):
-            self._see_parts(content)
+        kind = _kind_of(item)
+        for field in ("content", "output", "outputs"):
+            parts = item.get(field)
+            if isinstance(parts, list | dict):
+                self._see_parts(parts if isinstance(parts, list) else [parts])
+        if kind != MCP_LISTING:
+            self._see_tools(item.get("tools"))
         if kind == "item_reference" or ("id" in item and is_pure_reference(item)):
             self.tokens += self._window
         elif kind not in {"", "message"}:
             self._see_item_of(kind, item)
 
     def _see_item_of(self, kind: str, item: Object) -> None:
-        """Of a kind of its own: calls and their outputs, tools, what was made before."""
-        for field in ("output", "outputs"):
-            parts = item.get(field)
-            if isinstance(parts, list | dict):
-                self._see_parts(parts if isinstance(parts, list) else [parts])
+        """Of a kind of its own: what was made before, what stands alone."""
         if kind == "image_generation_call":
             self._see_image(item.get("result"), None, is_url=False)
-        elif kind in {"additional_tools", "tool_search_output"}:
-            self._see_tools(item.get("tools"))
         elif kind == "compaction_trigger":
             self._see_compaction()
         elif kind in IMAGE_PARTS or kind == "input_file":
@@ -191,14 +189,14 @@ class _Seen:
         elif content is not None:  # at an address: what is there may change between the count and the request
             self.uncounted += tokens
 
-    def _see_tools(self, tools: object) -> None:
+    def _see_tools(self, tools: object, *, untyped: str = "") -> None:
         for tool in tools if isinstance(tools, list) else ():
             if not isinstance(tool, dict):
                 continue
-            kind = _kind_of(tool)
+            kind = _kind_of(tool) or untyped
             if kind in FUNCTIONS:
-                inside = tool.get("tools")
-                self.tokens += FUNCTION_TOKENS * (1 + (len(inside) if isinstance(inside, list) else 0))
+                self.tokens += FUNCTION_TOKENS
+                self._see_tools(tool.get("tools"), untyped="function")
             else:
                 self._see_tool_of_openai(kind, tool)
 

@@ -15,6 +15,7 @@ ENDINGS = ("url", "urls", "uri", "uris")
 NOT_FETCHED: set[tuple[str | None, str]] = {
     ("action", "url"),
     ("annotations", "url"),
+    ("results", "url"),
     ("sources", "url"),
     ("tools", "server_url"),
 }
@@ -25,7 +26,9 @@ IN_PLACE: dict[str, str | None] = {
     "file_data": ANY, "file_id": ANY, "image": ANY, "video": ANY, "audio": ANY, "data": ANY,
     "result": "image_generation_call",
 }  # fmt: skip
-ADDRESS = re.compile(r"\s*+(?:[A-Za-z][A-Za-z0-9+.-]{0,30}://|file:)", re.IGNORECASE)  # base64 has no colon
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}:[/\\]")  # base64 has no colon
+LONGEST_SCHEME = 200  # with what readers of addresses pass over
+PASSED_OVER = dict.fromkeys((*range(33), 0xFEFF))
 
 
 def is_address(key: str) -> bool:
@@ -53,14 +56,16 @@ def _is_opened(node: Object, key: str, value: object, holder: str) -> bool:
     if is_address(key) and (holder, key) not in NOT_FETCHED:
         return any(not text.lstrip().lower().startswith("data:") for text in _texts_in(value))
     if key in IN_PLACE and IN_PLACE[key] in {ANY, node.get("type")}:
-        return any(ADDRESS.match(text) for text in _texts_in(value))
+        return any(ADDRESS.match(text[:LONGEST_SCHEME].translate(PASSED_OVER)) for text in _texts_in(value))
     return False
 
 
 def _texts_in(value: object) -> Iterator[str]:
     """In whichever lists they are; objects are gone through by themselves."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts_in(inner)
+    rest = [value]
+    while rest:
+        value = rest.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, list):
+            rest.extend(value)

@@ -117,6 +117,7 @@ CONTENT_FIELDS: dict[str, set[str]] = {
     "compaction_trigger": set(),
     "item_reference": set(),
 }
+MCP_LISTING = "mcp_list_tools"  # an item that says what a server has; it opens none
 EMPTY: tuple[object, ...] = (None, "", [], {})
 TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 NO_BASE64 = bytes(set(range(256)) - set(ascii_letters.encode() + digits.encode() + b"+/-_"))

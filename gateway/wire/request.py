@@ -24,7 +24,7 @@ class CreateRequest(msgspec.Struct):
     background: bool | None = None
     store: bool | None = None
     max_output_tokens: Annotated[int, Meta(le=MOST_OUTPUT_TOKENS)] | None = None
-    max_tool_calls: Annotated[int, Meta(le=MOST_TOOL_CALLS)] | None = None
+    max_tool_calls: Annotated[int, Meta(ge=0, le=MOST_TOOL_CALLS)] | None = None  # less than none: no bound to some
     service_tier: Annotated[str, Meta(pattern=WITHOUT_CONTROLS)] | None = None
     conversation: Any = None
     previous_response_id: Any = None

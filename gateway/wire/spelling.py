@@ -6,6 +6,7 @@ would be another request than the one that was judged.
 
 from string import ascii_letters, digits
 
+from gateway.wire.fetched import IN_PLACE
 from gateway.wire.references import CONTENT_FIELDS, HARMLESS, REFERENCES
 from gateway.wire.request import CreateRequest
 
@@ -19,13 +20,15 @@ JUDGED = {
     *CreateRequest.__struct_fields__,
     *(field for _, field in (*REFERENCES, *HARMLESS)),
     *(field for fields in CONTENT_FIELDS.values() for field in fields),
+    *IN_PLACE,
     *READ_BESIDE,
 }
 
 
 def _letters(key: str) -> bytes:
     """What is left of it to whoever sees neither case nor signs. A body may have very many keys."""
-    return key.casefold().encode("ascii", "ignore").translate(None, SIGNS)
+    seen = key.partition("\0")[0]  # some end a text there
+    return seen.casefold().encode("ascii", "ignore").translate(None, SIGNS)
 
 
 _by_letters = {_letters(name): name for name in JUDGED}

@@ -20,6 +20,9 @@ MOST_REFERENCES = 10_000
 NAMES_OR_OBJECTS = {"conversation", "prompt", "container"}
 OF_EVERYBODY = re.compile(r"connector_[a-z]+")  # OpenAI's own, by service; which account it opens, a token says
 LISTED = {field for _, field in (*REFERENCES, *HARMLESS)}  # looked at first: a body may have very many keys
+# What some take for options of a client, or of a language, whose fields then replace those that were judged.
+SPREAD = {"extra_body", "extra_headers", "extra_query", "__proto__"}
+OF_PARTS = {"type", "file_id", "image_url", "file_url", "file_data", "url", "detail"}  # of what a tool put out
 OUTPUT = "output"  # of a tool: what is known there is judged, what is not known is a tool's own
 OF_OBJECTS = {"input", "content", "output", "outputs", "tools"}  # whoever counts or judges them sees no list in a list
 
@@ -29,6 +32,7 @@ class Other(Enum):
 
     TOOLS = auto()
     RESPELT = auto()
+    SPREAD = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,15 @@ class Survey:
 
     def see(self, node: Object, trail: Trail, what: Kind | Other, *, is_output: bool) -> None:
         """A field of `node` that is something to us."""
-        if what is Other.RESPELT:
+        if what is Other.RESPELT and (not is_output or respelt(str(trail[1])) in OF_PARTS):
             raise _other_letters(trail)
         if node[str(trail[1])] is None:
             return
+        if what is Other.SPREAD:
+            raise _unknown_field(trail, "Its fields belong beside it.")
         if isinstance(what, Kind):
             self._name(_named(node, trail, what, is_output))
-        elif not is_output:
+        elif what is Other.TOOLS and not is_output:
             self.tools.append(Tools(trail, node))
 
     def _name(self, references: Iterator[Reference]) -> None:
@@ -93,7 +99,7 @@ def survey(body: Object) -> Survey:
 def _in_list(values: list[Any], trail: Trail | None, holder: str, is_output: bool) -> Iterator[_Place]:
     for index, value in enumerate(values):
         if isinstance(value, dict | list):
-            if holder in OF_OBJECTS and isinstance(value, list):
+            if isinstance(value, list) and holder in OF_OBJECTS and (not is_output or holder == OUTPUT):
                 raise _no_object((trail, index))
             yield value, (trail, index), holder, is_output
 
@@ -103,6 +109,8 @@ def _rule_of(holder: str, key: str) -> tuple[bool, Kind | Other | None]:
     """Whether a field is free-form, and what it is to us; None for one that is nothing."""
     if respelt(key) is not None:
         return False, Other.RESPELT
+    if key in SPREAD:
+        return False, Other.SPREAD
     is_free = is_free_form(holder, key)
     if key == "tools" and not is_free:
         return False, Other.TOOLS
@@ -139,6 +147,9 @@ def _no_object(trail: Trail) -> InvalidRequest:
 
 
 def _other_letters(trail: Trail) -> InvalidRequest:
+    return _unknown_field(trail, f"Did you mean '{respelt(str(trail[1]))}'?")
+
+
+def _unknown_field(trail: Trail, hint: str) -> InvalidRequest:
     param = param_of(trail)
-    message = f"Unknown parameter: '{param}'. Did you mean '{respelt(str(trail[1]))}'?"
-    return InvalidRequest(message, param=param, code="unknown_parameter")
+    return InvalidRequest(f"Unknown parameter: '{param}'. {hint}", param=param, code="unknown_parameter")

@@ -162,7 +162,6 @@ def test_a_tool_that_runs_upstream_counts_as_often_as_it_may_be_called():
     assert bound(terms, tools=[search])[0].tool_input_tokens == 30
     assert bound(terms, tools=[search], max_tool_calls=20)[0].tool_input_tokens == 200
     assert bound(terms, tools=[search], max_tool_calls=0)[0].tool_calls == 0
-    assert bound(terms, tools=[search], max_tool_calls=-5)[0].tool_calls == 0
 
 
 @pytest.mark.parametrize(
@@ -186,6 +185,25 @@ def test_which_tools_run_upstream(tool, kinds):
     for fields in ({"tools": [tool]}, {"input": [{"type": "additional_tools", "tools": [tool]}]}):
         most, _ = bound(**fields)
         assert (most.tool_kinds, most.tool_calls) == (kinds, 8 if kinds else 0)
+
+
+def test_tools_count_wherever_they_may_run():
+    search = {"type": "web_search"}
+    for fields in (
+        {"tools": [{"type": "namespace", "tools": [{"type": "function"}, search]}]},
+        {"input": [{"tools": [search]}]}, {"input": [{"type": "message", "role": "user", "tools": [search]}]},
+    ):  # fmt: skip
+        assert bound(**fields)[0].tool_kinds == {"web_search_call"}
+    assert not bound(input=[{"type": "mcp_list_tools", "tools": [{"name": "f"}]}])[0].tool_kinds
+
+
+@pytest.mark.parametrize("item", [{"type": "message", "role": "user"}, {}, {"type": "function_call_output"}])
+@pytest.mark.parametrize("field", ["content", "output"])
+def test_an_image_counts_wherever_a_reader_may_find_it(item, field):
+    image = {"type": "input_image", "image_url": "https://example.com/a.png"}
+    alone, listed = (bound(input=[{**item, field: parts}])[0].input_tokens for parts in (image, [image]))
+    assert alone > 2_000
+    assert abs(alone - listed) < 10
 
 
 def test_a_stored_prompt_may_hold_any_tool():

@@ -198,6 +198,8 @@ def test_tools_are_found_wherever_they_stand(body, params):
         ({"tools": [{"type": "mcp", "serverUrl": "x"}]}, "tools[0].serverUrl", "server_url"),
         ({"input": [{"content": [{"Image_URL": "x"}]}]}, "input[0].content[0].Image_URL", "image_url"),
         ({"input": [{"x": [[{"file-id": 1}]]}]}, "input[0].x[0][0].file-id", "file_id"),
+        ({"Data": "http://a"}, "Data", "data"), ({"store\0x": True}, "store\0x", "store"),
+        ({"input": [{"output": [{"Image_URL": "x"}]}]}, "input[0].output[0].Image_URL", "image_url"),
         ({"\tID\u00a0": "x"}, "\tID\u00a0", "id"), ({"file_id ": "x"}, "file_id ", "file_id"),
     ],
 )  # fmt: skip
@@ -217,6 +219,18 @@ def test_what_is_judged_has_names_that_differ_in_more_than_letters():
     assert {*SERVERS, *NAMING} <= JUDGED
     assert not [name for name in JUDGED if respelt(name)]
     assert len({"".join(filter(str.isalnum, name.casefold())) for name in JUDGED}) == len(JUDGED)
+
+
+@pytest.mark.parametrize("field", ["extra_body", "extra_headers", "extra_query", "__proto__"])
+def test_fields_that_some_spread_over_the_rest_are_refused(field):
+    with pytest.raises(InvalidRequest, match="beside it") as refused:
+        survey({"model": "m", field: {"service_tier": "priority"}})
+    assert refused.value.param == field
+    survey({field: None, "metadata": {field: "x"}})
+
+
+def test_what_a_tool_put_out_is_its_own():
+    survey({"input": [{"output": [{"Name": "x", "ID": 1, "Code": 2}, {"rows": [{"content": [[1]]}]}]}]})
 
 
 def test_free_form_parts_may_have_any_letters():
