@@ -1,4 +1,4 @@
-"""What the data plane itself refuses, before anybody looks at the request; errors.py says how it is answered."""
+"""What the data plane and its views refuse by themselves; errors.py says how it is answered."""
 
 
 class UnknownPath(Exception):

@@ -19,8 +19,6 @@ NOT_FETCHED: set[tuple[str | None, str]] = {
     ("sources", "url"),
     ("tools", "server_url"),
 }
-
-
 # Meant for what is there itself, or for an id: some upstreams open an address in them. By the type of what has them.
 IN_PLACE: dict[str, str | None] = {
     "file_data": ANY, "file_id": ANY, "image": ANY, "video": ANY, "audio": ANY, "data": ANY,
