@@ -92,7 +92,7 @@ class Relay:
             if self._is_draining:
                 self._drains.running -= 1
             if self._exchange is not None:
-                await self._exchange.close()
+                self._exchange.close()
 
     async def _pass_on(self, exchange: Exchange, client: Client) -> None:
         """By what the upstream sends, not by what was asked: `stream` is its to obey."""

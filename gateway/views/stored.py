@@ -83,7 +83,7 @@ class Stored:
         try:
             await then()
         except BaseException:
-            await exchange.close()  # nobody else has it yet
+            exchange.close()  # nobody else has it yet
             raise
         return exchange
 

@@ -59,7 +59,7 @@ async def test_the_count_is_what_is_reported_later(transport):
         counted = await count_input_tokens(transport, route, call)
         exchange = await start(transport, route, call)
         answer = object_in(await exchange.read(10**6))
-        await exchange.close()
+        exchange.close()
     assert counted == answer["usage"]["input_tokens"] == 72
 
 
