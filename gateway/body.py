@@ -4,8 +4,8 @@ import asyncio
 
 from django.conf import settings
 
-from gateway.dataplane import Request
 from gateway.refusals import UnsupportedMediaType
+from gateway.request import Request
 from gateway.wire.encoding import IDENTITY, inflated
 
 JSON_TYPES = {"", "application/json", "text/plain"}
@@ -14,9 +14,10 @@ JSON_TYPES = {"", "application/json", "text/plain"}
 async def json_body(request: Request) -> bytes:
     """The body, inflated where it came compressed; BodyTooLarge, UnsupportedMediaType, UnknownEncoding, ..."""
     body = await request.client.read_body(settings.MAX_BODY_BYTES)
-    if request.content_type not in JSON_TYPES:
-        raise UnsupportedMediaType(f"Content-Type {request.content_type!r} is not supported: use application/json.")
-    encoding = request.headers.get("content-encoding", "")
+    content_type = request.header(b"content-type").partition(";")[0].strip().lower()
+    if content_type not in JSON_TYPES:
+        raise UnsupportedMediaType(f"Content-Type {content_type!r} is not supported: use application/json.")
+    encoding = request.header(b"content-encoding")
     return body if encoding.lower() in IDENTITY else await _inflated(body, encoding)
 
 

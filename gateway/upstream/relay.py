@@ -110,7 +110,7 @@ class Relay:
         self._tap.reading = reading
         body = exchange.censor.answer(body)
         faults.reach("ending.read")
-        if not client.is_gone:
+        if not client.has_left():
             self._outcome.answer_begins(200)
         await self._outcome.ended(reading, drained=client.is_gone)
         body = with_responses_keys(body, reading.reported_usage, "usage")
@@ -170,7 +170,7 @@ class Relay:
             return
         faults.reach("ending.read")
         # What came in one piece with the ending waits for it: a slow reader must not stand before the books.
-        await self._outcome.ended(self._tap.reading, drained=client.is_gone)
+        await self._outcome.ended(self._tap.reading, drained=client.has_left())
         self._is_ended = True
         await client.send(block)
         faults.reach("ending.sent")

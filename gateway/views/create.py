@@ -9,10 +9,10 @@ from accounts.authentication import KeyFacts, Scope
 from gateway.admission import COMPACT, CREATE, Caller, Candidate, Wanted, admit
 from gateway.body import json_body
 from gateway.catalog import RouteFacts
-from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.claim import Claim, owner_of
 from gateway.ownership.naming import Named, known_of, refuse_unsupported
 from gateway.permission import betas, permit
+from gateway.request import RelayedAnswer, Request
 from gateway.upstream.cache_keys import with_own_cache_key
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
@@ -98,7 +98,7 @@ async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
         body = with_fields(body, set_by_policy)
     named = await known_of(found.references, key, request.runtime.ownership)
     is_stored = endpoint == CREATE and set_by_policy.get("store", fields.store) is not False
-    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key), named, is_stored)
+    return Asked(fields, body, betas(request.header(b"openai-beta"), key), named, is_stored)
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
@@ -107,8 +107,8 @@ def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
         at=request.runtime.request_ids.now(),
         key=key,
         process_id=request.runtime.process_id,
-        client_request_id=request.headers.get("x-client-request-id", ""),
-        retry_count=request.headers.get("x-stainless-retry-count", ""),
+        client_request_id=request.header(b"x-client-request-id"),
+        retry_count=request.header(b"x-stainless-retry-count"),
         endpoint=endpoint,
     )
 

@@ -6,9 +6,9 @@ from functools import partial
 
 from accounts.authentication import KeyFacts, Scope
 from gateway.catalog import RouteFacts
-from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.owners import Owner
 from gateway.refusals import ResponseNotFound
+from gateway.request import RelayedAnswer, Request
 from gateway.upstream.exchange import Call, Exchange, start
 from gateway.upstream.failures import Answered, Unusable
 from gateway.upstream.lookup import RESPONSE_ID
@@ -94,7 +94,7 @@ class Stored:
             body=b"",
             request_id=self.request.request_id,
             stream=b"stream=true" in query.split(b"&"),
-            beta=self.request.headers.get("openai-beta", "").encode(),
+            beta=self.request.header(b"openai-beta").encode("latin-1"),
             query=query,
             method=method,
             cache_key=CacheKey(self.owner.organization_id) if self.route.upstream.namespaces_cache_keys else None,

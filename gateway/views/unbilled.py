@@ -3,7 +3,8 @@
 from django.conf import settings
 
 from accounts.authentication import KeyFacts
-from gateway.dataplane import Client, RelayedAnswer
+from gateway.client import Client
+from gateway.request import RelayedAnswer
 from gateway.upstream.relay import Begin, Drains, Relay
 from gateway.upstream.unbilled import Rooms, Unbilled
 

@@ -126,6 +126,9 @@ class Listener:
         await asyncio.sleep(0)
         self.takes.clear()
 
+    def has_left(self):
+        return self.is_gone
+
     def when_gone(self, act):
         self._act = act
         if self._leaves_after == 0:
