@@ -28,7 +28,7 @@ class Client:
     def __init__(self, receive: Receive, send: Send, request_id: UUID, watch: "Watch") -> None:
         self._receive = receive
         self._send = send
-        self._request_id = request_id
+        self.request_id = str(request_id).encode()  # as it stands in headers
         self._watch = watch
         self._watcher: asyncio.Task[None] | None = None
         self._act: Callable[[], None] = _nothing
@@ -86,7 +86,7 @@ class Client:
     async def start(self, status: int, headers: Headers) -> None:
         self.has_started = True
         _answers(*self.route, status).inc()
-        headers = [*headers, (b"x-request-id", str(self._request_id).encode()), NO_STORE]
+        headers = [*headers, (b"x-request-id", self.request_id), NO_STORE]
         await self._put({"type": "http.response.start", "status": status, "headers": headers})
 
     async def send(self, data: bytes) -> None:

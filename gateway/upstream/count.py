@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 
 from billing.prices.tokens import MOST_TOKENS
 from gateway.catalog import RouteFacts

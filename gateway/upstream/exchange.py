@@ -7,11 +7,10 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from uuid import UUID
 
 import httpx
+import msgspec
 
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.sealing import CannotUnseal
@@ -46,8 +45,7 @@ BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
 QUERY = re.compile(rb"[!$-;=?-~]{0,4000}")  # without "#<>, which no query may hold and httpx would write otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
 
     `is_model_ours`: the catalog names the model in full, so that an upstream without it is set up wrongly. `cache_key`:
@@ -56,7 +54,7 @@ class Call:
 
     path: str
     body: bytes
-    request_id: UUID
+    request_id: bytes  # as it stands in headers
     stream: bool
     beta: bytes = b""
     query: bytes = b""
@@ -170,13 +168,12 @@ def _lines(upstream: UpstreamFacts, call: Call) -> list[bytes]:
     lines = [
         b"%b %b%b%b HTTP/1.1" % (call.method.encode(), base, call.path.encode(), query),
         b"Host: " + host,
+        *([b"Content-Type: application/json"] if call.body else ()),
         b"Accept: text/event-stream" if call.stream else b"Accept: application/json",
         b"Accept-Encoding: identity",
         USER_AGENT,
-        b"X-Client-Request-Id: " + str(call.request_id).encode(),
+        b"X-Client-Request-Id: " + call.request_id,
     ]
-    if call.body:
-        lines.append(b"Content-Type: application/json")
     if call.method != "GET":
         lines.append(b"Content-Length: %d" % len(call.body))
     if opening is not None:

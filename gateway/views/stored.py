@@ -71,7 +71,7 @@ class Stored:
     ) -> RelayedAnswer:
         """What the upstream says; `then` is done when it has begun to say something good."""
         begin = partial(self._begun, self._call(method, part), then)
-        return unbilled(self.request.runtime.read_rooms, self.key, begin, drains)
+        return unbilled(self.request, self.request.runtime.read_rooms, self.key, begin, drains)
 
     async def _begun(self, call: Call, then: Callable[[], Awaitable[None]], sent: Callable[[], None]) -> Exchange:
         try:
@@ -92,7 +92,7 @@ class Stored:
         return Call(
             path=f"/responses/{self.response_id}{part}",
             body=b"",
-            request_id=self.request.request_id,
+            request_id=self.request.client.request_id,
             stream=b"stream=true" in query.split(b"&"),
             beta=self.request.header(b"openai-beta").encode("latin-1"),
             query=query,
