@@ -8,7 +8,6 @@ cut. Cut reads raise TimeoutError here, upstream faults UpstreamFailed, a stoppi
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from copy import copy
 from dataclasses import dataclass, replace
 
 from billing import faults
@@ -137,15 +136,21 @@ class Relay:
 
     async def _next_block(self, exchange: Exchange) -> bytes | None:
         """The next whole events. None at the end; once the ending was read, the end is not awaited for long."""
+        if self._closes_by is None:
+            return await self._block(exchange)
         try:
             async with asyncio.timeout_at(self._closes_by):
-                while chunk := await exchange.chunk():
-                    if block := self._splitter.feed(chunk):
-                        return block
-        except EventTooLarge as error:
-            raise TooLarge(str(error)) from error
+                return await self._block(exchange)
         except TimeoutError:
             return None
+
+    async def _block(self, exchange: Exchange) -> bytes | None:
+        try:
+            while chunk := await exchange.chunk():
+                if block := self._splitter.feed(chunk):
+                    return block
+        except EventTooLarge as error:
+            raise TooLarge(str(error)) from error
         return None
 
     async def _pass_block(self, block: bytes, exchange: Exchange) -> None:
@@ -184,7 +189,7 @@ class Relay:
         """What may leave of a block, and whether the stream's ending is in it."""
         if self._tap.reading.ending is not None:
             return nothing_new_of(block, self._tap.response), False
-        self._shown, self._shown_id = copy(self._tap), self._tap.reading.response_id
+        self._shown, self._shown_id = self._tap.copied(), self._tap.reading.response_id
         start = self._tap.watch(block)
         if start is None:
             return block, False
