@@ -108,14 +108,18 @@ class Meter:
             request.opened = opened
             self._keep(Kind.OPENED, record_id, opened)
 
-    def seen(self, record_id: UUID, service_tier: str, model: str, delta_events: int) -> None:
-        """How much has come. Kept about once a second, and now and then in the database."""
+    def is_progress_due(self, record_id: UUID) -> bool:
+        """Whether `seen` would keep how much has come: about once a second."""
+        request = self._open.get(record_id)
+        return request is not None and is_progress_due(request.kept_at, time.monotonic())
+
+    def seen(self, record_id: UUID, seen: Seen) -> None:
+        """How much has come: kept where that is due, and now and then in the database."""
         request = self._open.get(record_id)
         now = time.monotonic()
         if request is None or not is_progress_due(request.kept_at, now):
             return
         request.kept_at = now
-        seen = Seen(delta_events, service_tier, model)
         self._keep(Kind.PROGRESS, record_id, seen)
         if now - request.marked_at >= self._progress_seconds:
             request.marked_at = now

@@ -16,7 +16,7 @@ from billing.metering.meter import Meter
 from billing.metering.refusals import BillingUnavailable
 from billing.prices.pricing import PriceSheet, cost
 from billing.prices.tokens import MOST_TOKENS, TokenUsage
-from billing.record import Admitted, Opened, Settlement, kept_lines
+from billing.record import Admitted, Opened, Seen, Settlement, kept_lines
 from gateway.upstream.failures import Broken, UpstreamFailed
 from gateway.wire.tap import Reading
 
@@ -52,6 +52,7 @@ class Outcome:
         self._arrived = arrived
         self._claim = claim
         self._is_sent = False
+        self._is_opened = False  # the meter knows the answer's id
         self.is_known = False
         self.status: int | None = None  # of our answer; None as long as the client got none
         self.first_byte_ms: int | None = None
@@ -83,10 +84,12 @@ class Outcome:
     def watched(self, reading: Reading) -> None:
         """What is known of the answer so far, kept in case that this process does not see its end."""
         hold = self._admitted.hold
-        if reading.response_id:
+        if reading.response_id and not self._is_opened:
+            self._is_opened = True
             self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
-        tier, model = _kept(reading.service_tier, 32), _kept(reading.model, 200)
-        self._meter.seen(hold.id, tier, model, reading.delta_events)
+        if self._meter.is_progress_due(hold.id):
+            tier, model = _kept(reading.service_tier, 32), _kept(reading.model, 200)
+            self._meter.seen(hold.id, Seen(reading.delta_events, tier, model))
 
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
