@@ -1,9 +1,22 @@
 -- The functions that gateway/ownership/ calls. A batch is a JSON array; the answer is one too, in the same order.
 
 -- Owner rows and what was issued; the first owner of an id keeps it. An id is one upstream's: what another upstream calls
--- the same is something else. True for each item whose id is its project's own.
+-- the same is something else. True for each item whose id is its project's own. Keys that no item has are not looked for:
+-- most answers are not stored, and have no id here.
 CREATE OR REPLACE FUNCTION gateway_own(items json) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    have_ids boolean := strpos(items::text, '"response_id":') > 0;
 BEGIN
+    INSERT INTO gateway_issued (record_id, organization_id, project_id, upstream_id, digests)
+    SELECT i.record_id, i.organization_id, i.project_id, i.upstream_id, i.digests
+    FROM json_to_recordset(items) AS i(
+        organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid, digests bigint[])
+    WHERE cardinality(i.digests) > 0 ORDER BY i.record_id
+    ON CONFLICT DO NOTHING;
+    IF NOT have_ids THEN
+        RETURN array_to_json(array_fill(true, ARRAY[json_array_length(items)]));
+    END IF;
+
     -- In the order of ids: two processes that insert the same ones do not wait for each other.
     INSERT INTO gateway_responseowner (response_id, organization_id, project_id, upstream_id, record_id, created_at)
     SELECT DISTINCT ON (i.response_id, i.upstream_id) i.response_id, i.organization_id, i.project_id, i.upstream_id, i.record_id, now()
@@ -11,13 +24,6 @@ BEGIN
         response_id text, organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid)) WITH ORDINALITY
         AS i(response_id, organization_id, project_id, upstream_id, record_id, n)
     WHERE i.response_id <> '' ORDER BY i.response_id, i.upstream_id, i.n
-    ON CONFLICT DO NOTHING;
-
-    INSERT INTO gateway_issued (record_id, organization_id, project_id, upstream_id, digests)
-    SELECT i.record_id, i.organization_id, i.project_id, i.upstream_id, i.digests
-    FROM json_to_recordset(items) AS i(
-        organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid, digests bigint[])
-    WHERE cardinality(i.digests) > 0 ORDER BY i.record_id
     ON CONFLICT DO NOTHING;
 
     UPDATE gateway_responseowner o SET deleted_at = now()
