@@ -9,22 +9,26 @@ DECLARE
     added int;
     deletes boolean;
 BEGIN
+    INSERT INTO gateway_issued (record_id, organization_id, project_id, upstream_id, digests)
+    SELECT i.record_id, i.organization_id, i.project_id, i.upstream_id, i.digests
+    FROM json_to_recordset(items) AS i(
+        organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid, digests bigint[])
+    WHERE cardinality(i.digests) > 0 ORDER BY i.record_id
+    ON CONFLICT DO NOTHING;
+    IF strpos(items::text, '"response_id":') = 0 THEN  -- a key that no item has: answers that are not stored
+        RETURN array_to_json(array_fill(true, ARRAY[json_array_length(items)]));
+    END IF;
     WITH item AS MATERIALIZED (
         SELECT * FROM ROWS FROM (json_to_recordset(items) AS (
-            response_id text, organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid, digests bigint[],
+            response_id text, organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid,
             is_deleted boolean)) WITH ORDINALITY
-            AS i(response_id, organization_id, project_id, upstream_id, record_id, digests, is_deleted, n)
+            AS i(response_id, organization_id, project_id, upstream_id, record_id, is_deleted, n)
     ), owned AS (
         -- In the order of ids: two processes that insert the same ones do not wait for each other.
         INSERT INTO gateway_responseowner (response_id, organization_id, project_id, upstream_id, record_id, created_at)
         SELECT DISTINCT ON (response_id, upstream_id) response_id, organization_id, project_id, upstream_id, record_id, now()
         FROM item WHERE response_id <> '' ORDER BY response_id, upstream_id, n
         ON CONFLICT DO NOTHING RETURNING 1
-    ), issued AS (
-        INSERT INTO gateway_issued (record_id, organization_id, project_id, upstream_id, digests)
-        SELECT record_id, organization_id, project_id, upstream_id, digests
-        FROM item WHERE cardinality(digests) > 0 ORDER BY record_id
-        ON CONFLICT DO NOTHING
     )
     SELECT count(*), count(*) FILTER (WHERE response_id <> ''), (SELECT count(*) FROM owned), bool_or(is_deleted)
     INTO number, named, added, deletes FROM item;
