@@ -72,12 +72,16 @@ class Load:
 
     def received(self, target: Target, request: Request, process: subprocess.Popen[str], seconds: float) -> Sent:
         """What came back. Raises Failed where it is not what was asked for."""
-        said, errors = process.communicate(timeout=seconds)
+        try:
+            said, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{target.name}: the load generator did not end in {seconds:.0f} s") from error
         if process.returncode:
             raise Failed(f"{target.name}: the load generator ended with {process.returncode} {errors.strip()}")
         sent: Sent = json.loads(said)
         self.requests[target.name] += sent["started"]
         wrong = sent["errs"] or sent["non200"] or sent["incomplete"] or not sent["started"]
+        wrong = wrong or sent["n"] + sent["left"] != sent["started"]  # some had no answer after a minute
         if wrong or (sent["n"] and sent["deltas_per"] != request.deltas):
             raise Failed(f"{target.name}: the load generator says {said.strip()} {errors.strip()[:300]}")
         return sent

@@ -19,7 +19,7 @@ def open_streams(setting: Setting, target: Target) -> Round:
     before, threads = target.memory_mb(), target.threads()
     with setting.load.sending(target, SLOW, at_once=STREAMS, seconds=60, most=STREAMS) as process:
         most_mb, most_threads = _most(target, process)
-        sent = setting.load.received(target, SLOW, process, 120)
+        sent = setting.load.received(target, SLOW, process, 150)
     opened = sent["ttfb99"] / 1000
     if sent["n"] != STREAMS or opened >= LEAST_SECONDS:
         raise Failed(f"{target.name}: {sent['n']} streams, the last after {opened:.1f} s, were not all open together.")

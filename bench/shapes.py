@@ -36,10 +36,11 @@ class Shape:
 
 def burst(setting: Setting, target: Target, *, request: Request, at_once: int) -> Round:
     """As many as go through in a round, so many at once."""
-    cost = Cost(target)
+    cost, around = Cost(target), Cost(setting.upstream)
     sent = setting.load.send(target, request, at_once=at_once, seconds=setting.seconds)
     return {
         "requests": sent["n"],
+        "around_cpu_ms": around.each(sent["n"])["all_cpu_ms"] + sent["cpu_ms"] / sent["n"],
         "requests_per_second": sent["rps"],
         "p50_ms": sent["p50"],
         "p99_ms": sent["p99"],
@@ -86,6 +87,7 @@ CPU = (
     Column("PostgreSQL", "postgresql_cpu_ms"),
     Column("Valkey", "valkey_cpu_ms"),
     Column("all", "all_cpu_ms"),
+    Column("load, upstream", "around_cpu_ms"),
     Column("loop steps", "gateway_loop_steps", ",.0f"),
 )
 BURST = (Column("a second", "requests_per_second", ",.0f"), Column("p50 ms", "p50_ms", ".1f"), *CPU)

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from bench import machine
 from bench.load import MODEL
-from bench.peers.peer import FOLDER, LITELLM, LITELLM_DATABASE, Absent, Place, said
+from bench.peers.peer import FOLDER, LITELLM, LITELLM_DATABASE, NOT_INSTALLED, Absent, Place, said
 from gateway.local.embedded import PostgresServer, database_url
 from gateway.local.processes import Service
 
@@ -25,6 +25,7 @@ PYTHONS = ("python3.13", "python3.12")
 MASTER_KEY = "sk-bench-master-0001"
 VERSION = "from importlib.metadata import version; print(version('litellm'))"
 START_SECONDS = 180.0
+PRISMA_THERE = "prisma-is-there"
 
 
 class LiteLLM:
@@ -43,7 +44,7 @@ class LiteLLM:
 
     def about(self) -> str:
         if not (self.folder / "bin" / "litellm").exists():
-            raise Absent("not installed")
+            raise Absent(NOT_INSTALLED)
         version, python = said(self._python(), "-c", VERSION), said(self._python(), machine.__file__)
         return f"{version} on {python}, one worker, master key, no database"
 
@@ -79,22 +80,21 @@ class LiteLLM:
 
 
 class LiteLLMWithDatabase(LiteLLM):
-    """The fair twin. Its database client, Prisma, is a program that `prisma generate` downloads from Prisma's own host,
-    so it can be absent where LiteLLM is there.
+    """The fair twin, from the same folder. Its database client, Prisma, is a program that `prisma generate` downloads
+    from Prisma's own host, so it can be absent where LiteLLM is there.
     """
 
     name = LITELLM_DATABASE
-    folder = FOLDER / "litellm-database"
 
     def install(self) -> None:
         super().install()
         said(self._python(), "-m", "pip", "install", "-q", "prisma")
         said(self._python(), "-m", "prisma", "generate", "--schema", self._schema(), variables=self._prisma())
-        (self.folder / "generated").touch()
+        (self.folder / PRISMA_THERE).touch()
 
     def about(self) -> str:
-        if not (self.folder / "generated").exists():
-            raise Absent("not installed, or its database client, Prisma, could not be downloaded")
+        if not (self.folder / PRISMA_THERE).exists():
+            raise Absent("its database client, Prisma, could not be downloaded, or nothing was installed")
         return super().about().replace("master key, no database", "virtual key, budget, PostgreSQL")
 
     def services(self, place: Place) -> dict[str, Service]:

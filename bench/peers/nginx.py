@@ -4,7 +4,7 @@ import getpass
 import os
 import shutil
 
-from bench.peers.peer import FOLDER, NGINX, Absent, Place, said
+from bench.peers.peer import FOLDER, NGINX, NOT_INSTALLED, Absent, Place, said
 from gateway.local.processes import Service
 
 CONFIGURATION = """
@@ -54,7 +54,7 @@ class Nginx:
     def _program(self) -> str:
         found = self._found()
         if found is None:
-            raise Absent("not installed")
+            raise Absent(NOT_INSTALLED)
         return found
 
     def _found(self) -> str | None:

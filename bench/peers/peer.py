@@ -12,6 +12,7 @@ from bench.programs import BUILD
 from gateway.local.processes import Service
 
 LITELLM, LITELLM_DATABASE, PORTKEY, NGINX = "LiteLLM", "LiteLLM with database", "Portkey", "nginx"
+NOT_INSTALLED = "not installed (python -m bench install-peers)"
 FOLDER = BUILD / "peers"
 
 

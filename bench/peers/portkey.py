@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from bench.peers.peer import FOLDER, PORTKEY, Absent, Place, said
+from bench.peers.peer import FOLDER, NOT_INSTALLED, PORTKEY, Absent, Place, said
 from gateway.local.processes import Service
 
 PACKAGE = "@portkey-ai/gateway@1.15.2"
@@ -24,7 +24,7 @@ class Portkey:
     def about(self) -> str:
         node, package = shutil.which("node"), self._package() / "package.json"
         if node is None or not package.exists():
-            raise Absent("not installed")
+            raise Absent(NOT_INSTALLED)
         version = said(node, "--version")
         return f"{json.loads(package.read_text())['version']}, node {version.removeprefix('v')}, no key checked"
 
