@@ -83,5 +83,19 @@ class Load:
         wrong = sent["errs"] or sent["non200"] or sent["incomplete"] or not sent["started"]
         wrong = wrong or sent["n"] + sent["left"] != sent["started"]  # some had no answer after a minute
         if wrong or (sent["n"] and sent["deltas_per"] != request.deltas):
-            raise Failed(f"{target.name}: the load generator says {said.strip()} {errors.strip()[:300]}")
+            raise Failed(f"{target.name}: {_complaint(sent, errors)}")
         return sent
+
+
+def _complaint(sent: Sent, errors: str) -> str:
+    counts = {
+        "requests": sent["started"],
+        "broken": sent["errs"],
+        "without an answer": sent["started"] - sent["n"] - sent["left"],
+        "not 200": sent["non200"],
+        "streams without an end": sent["incomplete"],
+        "deltas a stream": sent["deltas_per"],
+    }
+    lines = errors.strip().splitlines()
+    first = f"; the first that was not 200: {lines[0]} {lines[-1][:200]}" if lines else ""
+    return ", ".join(f"{count:g} {what}" for what, count in counts.items()) + first

@@ -44,6 +44,7 @@ def burst(setting: Setting, target: Target, *, request: Request, at_once: int) -
         "requests_per_second": sent["rps"],
         "p50_ms": sent["p50"],
         "p99_ms": sent["p99"],
+        "memory_mb": target.memory_mb(),
         **cost.each(sent["n"]),
     }
 
@@ -88,6 +89,7 @@ CPU = (
     Column("Valkey", "valkey_cpu_ms"),
     Column("all", "all_cpu_ms"),
     Column("load, upstream", "around_cpu_ms"),
+    Column("MB", "memory_mb", ".0f"),
     Column("loop steps", "gateway_loop_steps", ",.0f"),
 )
 BURST = (Column("a second", "requests_per_second", ",.0f"), Column("p50 ms", "p50_ms", ".1f"), *CPU)

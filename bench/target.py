@@ -23,13 +23,20 @@ class Target:
         return {part: sum(spent[str(number)] for number in numbers) for part, numbers in self.parts.items()}
 
     def memory_mb(self) -> float:
-        """What the gateway's processes hold that no other shares: RssAnon of proc_pid_status(5)."""
-        return sum(_status(number, "RssAnon") for number in self.parts["gateway"]) / 1024
+        """What the gateway's processes hold and share with no file: RssAnon of proc_pid_status(5)."""
+        return self._sum("RssAnon") / 1024
 
     def threads(self) -> int:
-        return sum(_status(number, "Threads") for number in self.parts["gateway"])
+        return self._sum("Threads")
+
+    def _sum(self, field: str) -> int:
+        return sum(_status(one, field) for number in self.parts["gateway"] for one in cpu.family(number))
 
 
 def _status(number: int, field: str) -> int:
-    lines = Path(f"/proc/{number}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
+    """0 where it has ended."""
+    try:
+        lines = Path(f"/proc/{number}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{field}:")), 0)

@@ -13,7 +13,7 @@ from gateway.local.processes import Service
 
 LITELLM, LITELLM_DATABASE, PORTKEY, NGINX = "LiteLLM", "LiteLLM with database", "Portkey", "nginx"
 NOT_INSTALLED = "not installed (python -m bench install-peers)"
-FOLDER = BUILD / "peers"
+FOLDER = Path(os.environ.get("BENCH_PEERS", BUILD / "peers"))
 
 
 class Absent(Exception):

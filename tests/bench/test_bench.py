@@ -108,6 +108,22 @@ def test_a_stop_signal_ends_it_in_order():
     assert run.leftovers() == ([], [])
 
 
+@pytest.mark.slow
+@needs_gcc
+def test_peers_that_are_absent_are_said_to_be_and_the_run_goes_on(tmp_path):
+    run = Run("json-64", "--peers", "--seconds", "0.2", "--rounds", "1", "--json", BENCH_PEERS=str(tmp_path))
+    status, said, errors = run.ends()
+    assert (status, errors) == (0, "")
+    found = json.loads(said)
+    assert found["absent"].keys() >= {"LiteLLM", "LiteLLM with database", "Portkey"}
+    assert "install-peers" in found["absent"]["LiteLLM"]
+    assert found["shapes"]["json-64"]["Tollgate"]["requests"]["lowest"] > 0
+    assert "not measured" in {goal["verdict"] for goal in found["goals"] if "LiteLLM" in goal["title"]}
+    if shutil.which("nginx"):
+        assert found["shapes"]["json-64"]["nginx"]["gateway_cpu_ms"]["lowest"] > 0
+    assert run.leftovers() == ([], [])
+
+
 def test_without_a_compiler_it_says_so_and_is_content():
     status, said, errors = Run(PATH="/nowhere").ends()
     assert (status, errors) == (0, "")
