@@ -15,6 +15,7 @@ PREFIX = "sk-tg-"
 RANDOM_LENGTH = 33
 CHECKSUM_LENGTH = 6
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
+PAIRS = [first + second for first in ALPHABET for second in ALPHABET]  # the digits of 62 x 62
 PATTERN = re.compile(rf"{PREFIX}[0-9A-Za-z]{{{RANDOM_LENGTH + CHECKSUM_LENGTH}}}")
 
 
@@ -40,9 +41,6 @@ def hint(key: str) -> str:
 
 
 def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode())
-    characters = []
-    for _ in range(CHECKSUM_LENGTH):
-        number, remainder = divmod(number, len(ALPHABET))
-        characters.append(ALPHABET[remainder])
-    return "".join(reversed(characters))
+    number, last = divmod(zlib.crc32(body.encode()), len(PAIRS))
+    first, middle = divmod(number, len(PAIRS))
+    return PAIRS[first] + PAIRS[middle] + PAIRS[last]

@@ -1,7 +1,5 @@
 """The secrets that key digests are made under: versioned, from settings.KEY_PEPPERS, never in the database."""
 
-from collections.abc import Iterator
-
 from django.conf import settings
 
 from accounts import keys
@@ -13,7 +11,11 @@ def current_pepper() -> tuple[int, bytes]:
     return version, settings.KEY_PEPPERS[version]
 
 
-def digests(key: str) -> Iterator[bytes]:
+def peppers() -> list[bytes]:
+    """All that are in use, the newest first."""
+    return [settings.KEY_PEPPERS[version] for version in sorted(settings.KEY_PEPPERS, reverse=True)]
+
+
+def digests(key: str) -> list[bytes]:
     """The digests `key` may be stored under, the newest pepper first."""
-    for version in sorted(settings.KEY_PEPPERS, reverse=True):
-        yield keys.digest(key, settings.KEY_PEPPERS[version])
+    return [keys.digest(key, pepper) for pepper in peppers()]

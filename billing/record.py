@@ -1,6 +1,5 @@
 """How a usage record is opened and ended: what the gateway hands to the meter. Field names are the record's columns."""
 
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -45,8 +44,7 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """A request whose hold is durable, and what its end is reckoned by: the price held, for estimates a ratio, and the
     model's context window, beyond which usage is looked at, and far beyond which it cannot be true.
     """
@@ -57,7 +55,7 @@ class Admitted:
     context_window: int = 0  # of the model; 0: nobody said
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A price line as it is kept: tier and bracket are written where they are not the default ones."""
 
     kind: str

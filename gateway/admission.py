@@ -28,8 +28,7 @@ COMPACT = "compact"
 PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who asks, when (by the database's clock), for CREATE or COMPACT, and what of its headers the record keeps."""
 
     request_id: UUID
@@ -41,8 +40,7 @@ class Caller:
     endpoint: str = CREATE
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """A request as it came, and what is known of what it names: the upstream that has that, None where it may be any,
     and the input and output together of the response that it continues.
     """

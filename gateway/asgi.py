@@ -8,7 +8,9 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 console = get_asgi_application()
 
-from gateway.dataplane import DataPlane, Receive, Scope, Send  # noqa: E402 - needs Django set up
+from gateway.client import Receive, Send  # noqa: E402 - needs Django set up
+from gateway.dataplane import DataPlane  # noqa: E402
+from gateway.request import Scope  # noqa: E402
 
 logger = logging.getLogger(__name__)
 data_plane = DataPlane()

@@ -82,13 +82,16 @@ class Catalog:
     ratios: dict[str, Ratio] = field(default_factory=dict)
     _remembered: dict[str, ModelFacts | None] = field(default_factory=dict)
     _seen_by: dict[UUID | None, "Catalog"] = field(default_factory=dict)
+    _dedicated: set[UUID | None] = field(init=False)  # the organizations that have upstreams of their own
+
+    def __post_init__(self) -> None:
+        self._dedicated = {upstream.organization_id for upstream in self.upstreams.values()} - {None}
 
     def seen_by(self, organization_id: UUID) -> "Catalog":
         """The same without what is another organization's alone: for this one it does not exist."""
-        dedicated = {upstream.organization_id for upstream in self.upstreams.values()}
-        viewer = organization_id if organization_id in dedicated else None
+        viewer = organization_id if organization_id in self._dedicated else None
         if viewer not in self._seen_by:
-            self._seen_by[viewer] = self._without_others(viewer) if dedicated - {None} else self
+            self._seen_by[viewer] = self._without_others(viewer) if self._dedicated else self
         return self._seen_by[viewer]
 
     def _without_others(self, organization_id: UUID | None) -> "Catalog":

@@ -36,6 +36,11 @@ class Runtime:
 
     def __init__(self) -> None:
         self.process_id = uuid.uuid4()
+        # Read once: each look at Django's settings takes longer than most of what a request does with them.
+        self.max_body_bytes: int = settings.MAX_BODY_BYTES
+        self.max_event_bytes: int = settings.MAX_EVENT_BYTES
+        self.keepalive_seconds: float = settings.KEEPALIVE_SECONDS
+        self.harmless_ids: frozenset[str] = frozenset(settings.HARMLESS_IDS)
         self.request_ids = RequestIds()
         self.pool = AsyncConnectionPool(
             settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,

@@ -15,7 +15,8 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from accounts.authentication import KeyFacts
-from accounts.peppers import digests
+from accounts.keys import digest
+from accounts.peppers import peppers
 from billing.metering.request_ids import RequestIds
 from gateway.catalog import Catalog
 from gateway.snapshot_queries import CATALOG, KEY, REVISION, catalog_of, key_facts_of
@@ -42,6 +43,7 @@ class Snapshots:
         self._ids = ids
         self._poll_seconds = poll_seconds
         self._max_age_seconds = max_age_seconds
+        self._peppers = peppers()
         self._revision = 0
         self._entries: dict[bytes, tuple[float, Any]] = {}
         self._loading: dict[bytes, asyncio.Task[Any]] = {}
@@ -59,7 +61,7 @@ class Snapshots:
 
     async def key(self, secret: str) -> KeyFacts | None:
         """What is known of a key; None where it was never issued. SnapshotUnavailable where that cannot be told."""
-        candidates = list(digests(secret))
+        candidates = [digest(secret, pepper) for pepper in self._peppers]
         return await self._entry(candidates[0], lambda: self._load_key(candidates))
 
     async def catalog(self) -> Catalog:

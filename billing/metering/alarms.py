@@ -15,7 +15,7 @@ def raise_alarms(end: Settlement, hold: Hold | None = None) -> None:
     """All for which the end is flagged for review; and, where the hold is known, that it was no bound, which costs the
     house something where a hard quota was held.
     """
-    reasons = REVIEW_FLAGS & set(end.flags)
+    reasons = REVIEW_FLAGS.intersection(end.flags)
     if hold is not None and end.cost_nano_usd > hold.hold_nano_usd:
         reasons |= {"above_hold"}
     if hold is not None and end.input_tokens + end.output_tokens > hold.hold_tokens:

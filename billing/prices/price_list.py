@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from accounts.patterns import most_specific
+from accounts.patterns import matches, specificity
 from billing.prices.pricing import PriceSheet
 
 
@@ -19,6 +19,9 @@ class ListedPrice:
     sheet: PriceSheet
 
 
+MOST_REMEMBERED = 4096
+
+
 class PriceList:
     """All prices. The most specific pattern that has a price at the time decides, and its newest price then."""
 
@@ -28,6 +31,7 @@ class PriceList:
         for price in sorted(prices, key=lambda price: price.effective_from, reverse=True):
             self._of_pattern.setdefault(price.model, []).append(price)
             self._of_id[price.id] = price
+        self._of_model: dict[str, list[list[ListedPrice]]] = {}
 
     def sheet(self, price_id: UUID | None) -> PriceSheet | None:
         """The price that a request was held at, whatever the model costs by now."""
@@ -36,8 +40,15 @@ class PriceList:
 
     def price_of(self, model: str, at: datetime) -> ListedPrice | None:
         """None where the model is unpriced at that time."""
-        effective = [pattern for pattern, prices in self._of_pattern.items() if prices[-1].effective_from <= at]
-        pattern = most_specific(effective, model)
-        if pattern is None:
-            return None
-        return next(price for price in self._of_pattern[pattern] if price.effective_from <= at)
+        effective = (price for prices in self._fitting(model) for price in prices if price.effective_from <= at)
+        return next(effective, None)
+
+    def _fitting(self, model: str) -> list[list[ListedPrice]]:
+        """The prices of each pattern that the name matches, the most specific pattern first."""
+        if model not in self._of_model:
+            if len(self._of_model) >= MOST_REMEMBERED:  # names come from outside
+                self._of_model.clear()
+            patterns = (pattern for pattern in self._of_pattern if matches(pattern, model))
+            sorted_patterns = sorted(patterns, key=specificity, reverse=True)
+            self._of_model[model] = [self._of_pattern[pattern] for pattern in sorted_patterns]
+        return self._of_model[model]

@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Context, Decimal, Inexact
 
+from msgspec import Struct
+
 from billing.prices.tokens import MOST_TOKENS, TokenUsage
 
 PICO_PER_NANO = 1_000
@@ -53,8 +55,7 @@ class TokenPrice:
         return max(self.output, self.reasoning or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class PriceLine:
+class PriceLine(Struct, frozen=True, gc=False):
     """One line of a bill: `quantity` of `kind` at `price_pico_usd` each, the price of `tier` in the bracket named."""
 
     kind: str
@@ -136,19 +137,20 @@ class PriceSheet:
     def lines(self, usage: TokenUsage, *, service_tier: str, tool_calls: Mapping[str, int]) -> tuple[PriceLine, ...]:
         """The bill of a request, line by line, by the tier served; `tool_calls` by kind, as they were counted."""
         tier, bracket = self.bracket(service_tier, usage.input)
+        lines = price_lines(usage, bracket.price, tier, bracket.above_input_tokens)
+        if not tool_calls:
+            return lines
         called = ((_tool(kind), calls) for kind, calls in sorted(tool_calls.items()))
-        return price_lines(usage, bracket.price, tier, bracket.above_input_tokens) + tuple(
+        return lines + tuple(
             PriceLine(tool, calls, self.tools[tool]) for tool, calls in called if calls and tool in self.tools
         )
 
     def flags(self, *, service_tier: str, tool_calls: Mapping[str, int]) -> tuple[str, ...]:
         """What a bill by this sheet leaves out: `tier_unpriced` and `tool_unpriced`, for staff to look at."""
-        tools = {_tool(kind) for kind, calls in tool_calls.items() if calls}
-        flags = {
-            "tier_unpriced": not self.has_tier(service_tier),
-            "tool_unpriced": bool(tools - self.tools.keys() - FREE_TOOLS),
-        }
-        return tuple(flag for flag, is_raised in flags.items() if is_raised)
+        flags: tuple[str, ...] = () if self.has_tier(service_tier) else ("tier_unpriced",)
+        if {_tool(kind) for kind, calls in tool_calls.items() if calls} - self.tools.keys() - FREE_TOOLS:
+            flags += ("tool_unpriced",)
+        return flags
 
     def upper_bound(
         self,
@@ -167,7 +169,8 @@ class PriceSheet:
         prices = self._reachable(service_tier, input_tokens)
         pico = input_tokens * max(price.dearest_input for price in prices)
         pico += output_tokens * max(price.dearest_output for price in prices)
-        pico += tool_calls * self._dearest_call(tool_kinds)
+        if tool_calls:
+            pico += tool_calls * self._dearest_call(tool_kinds)
         return -(-pico // PICO_PER_NANO)
 
     def dearest_output(self, service_tier: str) -> int:
@@ -184,14 +187,18 @@ class PriceSheet:
 
     def _reachable(self, asked: str, most_input: int) -> list[TokenPrice]:
         """Every price that a request which asks for that tier, with so much input or less, may be billed by."""
+        if not self.tiers:
+            return [self.base]
         names = {asked, SAME_TIER.get(asked, asked), DEFAULT_TIER} if asked in FIXED_TIERS else self.tiers.keys()
         brackets = (bracket for name in names for bracket in self.tiers.get(name, ()))
         return [self.base, *(bracket.price for bracket in brackets if bracket.holds(most_input))]
 
     def _name(self, tier: str) -> str | None:
         """The name under which a tier's prices are here."""
-        names = (name for name in (tier, SAME_TIER.get(tier)) if name in self.tiers or name == DEFAULT_TIER)
-        return next(names, None)
+        for name in (tier, SAME_TIER.get(tier)):
+            if name in self.tiers or name == DEFAULT_TIER:
+                return name
+        return None
 
 
 def price_lines(

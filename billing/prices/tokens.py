@@ -1,6 +1,6 @@
 """What a request used, in tokens. Pure."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 MOST_TOKENS = 10**9  # of a kind in one request: with the dearest price (pricing.py) the cost still fits 64 bits
 
@@ -9,8 +9,7 @@ class AbsurdUsage(ValueError):
     """Reported usage that cannot be true: it is never billed as it stands."""
 
 
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
+class TokenUsage(Struct, frozen=True, gc=False):
     """Tokens of one request. Cached and cache-write tokens are inside `input`, reasoning inside `output`."""
 
     input: int = 0

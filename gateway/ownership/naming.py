@@ -63,6 +63,8 @@ class Named:
         """Where the request must go: the upstream that has what it names, most of it where none has all. None: wherever
         its model is served.
         """
+        if not self._references:
+            return None
         places = dict.fromkeys(place for each in self._references for place in self._places_of(each))
         return max(
             places, key=lambda place: sum(self._is_known(each, place) for each in self._references), default=None

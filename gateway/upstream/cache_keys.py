@@ -1,7 +1,8 @@
 """Where an upstream keeps prompt caches of several tenants none of them meets another's (gateway/wire/cache_key.py)."""
 
-from dataclasses import replace
 from uuid import UUID
+
+from msgspec.structs import replace
 
 from gateway.catalog import UpstreamFacts
 from gateway.upstream.exchange import Call

@@ -5,6 +5,8 @@ Where our account is the cause, staff hear of it.
 
 import logging
 from collections.abc import Callable
+from functools import lru_cache
+from uuid import UUID
 
 import msgspec
 
@@ -24,8 +26,7 @@ class Censor:
 
     def __init__(self, upstream: UpstreamFacts) -> None:
         self._upstream = upstream
-        self._key = _key_of(upstream)
-        self._forms = _forms_in_json(self._key)
+        self._key, self._forms = _key_and_forms(upstream.id, upstream.sealed_key)
 
     def events(self, block: bytes) -> bytes:
         """Whole events as the tenant may have them: nearly always the same bytes. Broken where one says too much."""
@@ -66,10 +67,16 @@ def alarm_staff(upstream: UpstreamFacts, reason: str) -> None:
     logger.error("upstream %s refuses our account (%s): check its key and credit", upstream.name, reason)
 
 
-def _key_of(upstream: UpstreamFacts) -> str:
+@lru_cache(maxsize=1024)
+def _key_and_forms(upstream_id: UUID, sealed_key: bytes | None) -> tuple[str, tuple[bytes, ...]]:
+    key = _key_of(upstream_id, sealed_key)
+    return key, _forms_in_json(key)
+
+
+def _key_of(upstream_id: UUID, sealed_key: bytes | None) -> str:
     """Empty where there is none, or none that can be told from a word."""
     try:
-        opening = authorization(upstream.id, upstream.sealed_key)
+        opening = authorization(upstream_id, sealed_key)
     except CannotUnseal:
         return ""
     key = (opening or b"").partition(b" ")[2].decode("latin-1")

@@ -23,6 +23,9 @@ class Connection(asyncio.Protocol):
         self._closed = False
         self.on_close: Callable[[Connection], None] = lambda _: None
         self.idle_since = 0.0
+        self._seconds = 0.0
+        self._due = 0.0  # the loop's time at which who waits has waited for that long
+        self._timer: asyncio.TimerHandle | None = None
         self._reset()
         self._complete = True  # nothing was asked yet
 
@@ -36,8 +39,9 @@ class Connection(asyncio.Protocol):
         self._complete = False
         self._ends_with_connection = True
         self._kept_alive = False
+        self._header_bytes = 0
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
+        self.headers: dict[str, str] = {}  # names in lower case; values of one name joined by commas
 
     # What the transport calls
 
@@ -86,12 +90,24 @@ class Connection(asyncio.Protocol):
         if self._error is not None:
             raise self._error
         self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, self._fail, httpx.ReadTimeout(f"Nothing came for {seconds:g} s."))
+        self._seconds, self._due = seconds, self._loop.time() + seconds
+        if self._timer is None:
+            self._timer = self._loop.call_later(seconds, self._look)
         try:
             await self._waiter
         finally:
-            timer.cancel()
             self._waiter = None
+
+    def _look(self) -> None:
+        """The one timer of a connection: it is set anew when it is due, not with each wait."""
+        self._timer = None
+        if self._waiter is None:
+            return
+        left = self._due - self._loop.time()
+        if left <= 0:
+            self._fail(httpx.ReadTimeout(f"Nothing came for {self._seconds:g} s."))
+        else:
+            self._timer = self._loop.call_later(left, self._look)
 
     # asyncio.Protocol
 
@@ -124,6 +140,8 @@ class Connection(asyncio.Protocol):
         if not self._complete:
             self._fail(httpx.ReadError("The upstream closed the connection."))
         self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
         self.on_close(self)
 
     # httptools
@@ -133,19 +151,19 @@ class Connection(asyncio.Protocol):
             raise httpx.RemoteProtocolError("The upstream answered what was not asked.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        name = name.lower()
-        self.headers.append((name, value))
-        if name == b"content-length" or (name == b"transfer-encoding" and b"chunked" in value.lower()):
-            self._ends_with_connection = False
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+        self._header_bytes += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
-        if sum(len(name) + len(value) for name, value in self.headers) > MOST_HEADER_BYTES:
+        if self._header_bytes > MOST_HEADER_BYTES:
             raise httpx.RemoteProtocolError(TOO_LARGE)
         self.status = self._parser.get_status_code()
         if self.status < 200:  # an interim answer; the real one follows
-            self.headers = []
-            self._ends_with_connection = True
+            self.headers, self._header_bytes = {}, 0
             return
+        is_chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        self._ends_with_connection = not is_chunked and "content-length" not in self.headers
         self._headers_complete = True
         self._overhead = 0
         self._kept_alive = self._parser.should_keep_alive()

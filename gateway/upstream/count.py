@@ -2,17 +2,17 @@
 
 import asyncio
 import logging
-from dataclasses import replace
 from uuid import UUID
 
-import httpx
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+from msgspec.structs import replace
 
 from billing.prices.tokens import MOST_TOKENS
 from gateway.catalog import RouteFacts
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.failures import UpstreamFailed
+from gateway.upstream.transport import UpstreamTransport
 from gateway.upstream.unbilled import Rooms, TooManyAtOnce
 from gateway.wire.objects import object_in
 
@@ -44,7 +44,7 @@ class CountedFields(msgspec.Struct, omit_defaults=True):
 class Counts:
     """The counts of one process: few at once for an organization, so that nobody has upstreams count for the sport."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, seconds: float) -> None:
+    def __init__(self, transport: UpstreamTransport, seconds: float) -> None:
         self._transport = transport
         self._seconds = seconds
         self._rooms = Rooms(AT_ONCE)
@@ -59,7 +59,7 @@ class Counts:
 
 
 async def count_input_tokens(
-    transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Call, *, seconds: float = COUNT_SECONDS
+    transport: UpstreamTransport, route: RouteFacts, call: Call, *, seconds: float = COUNT_SECONDS
 ) -> int | None:
     """The upstream's count of the input of `call`, a create request; None where it does not say within `seconds`."""
     try:
@@ -68,7 +68,7 @@ async def count_input_tokens(
             try:
                 answer = object_in(await exchange.read(MOST_ANSWER_BYTES)) or {}
             finally:
-                await exchange.close()
+                exchange.close()
     except (UpstreamFailed, TimeoutError, msgspec.MsgspecError) as error:
         logger.warning("upstream %s did not count a request (%s)", route.upstream.name, type(error).__name__)
         return None

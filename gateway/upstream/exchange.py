@@ -1,16 +1,20 @@
-"""One request to an upstream and the start of its answer. httpx's exceptions become ours here and nowhere else."""
+"""One request to an upstream and the start of its answer. The transport's exceptions become ours here alone.
+
+Nothing of httpx but its exceptions is on this way: a request and a response of it cost more than all the rest of one.
+"""
 
 import asyncio
 import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from uuid import UUID
+from functools import lru_cache
 
 import httpx
+import msgspec
 
 from gateway.catalog import RouteFacts, UpstreamFacts
 from gateway.sealing import CannotUnseal
+from gateway.upstream.answer import Answer
 from gateway.upstream.censor import Censor, alarm_staff
 from gateway.upstream.credentials import authorization
 from gateway.upstream.failures import (
@@ -29,19 +33,19 @@ from gateway.upstream.failures import (
     UpstreamFailed,
     failure_of,
 )
+from gateway.upstream.transport import UpstreamTransport
 from gateway.wire.cache_key import CacheKey
 
 logger = logging.getLogger(__name__)
 
-USER_AGENT = b"tollgate/0.1"
+USER_AGENT = b"User-Agent: tollgate/0.1"
 MOST_ERROR_BYTES = 256 * 1024
 ERROR_SECONDS = 10.0  # for the text of a failure whose status is known
 BETA = re.compile(rb"[A-Za-z0-9_=,;. -]{1,500}")
 QUERY = re.compile(rb"[!$-;=?-~]{0,4000}")  # without "#<>, which no query may hold and httpx would write otherwise
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What goes upstream: built from nothing but these (protocol.md 5). `beta` and `query` are the client's own.
 
     `is_model_ours`: the catalog names the model in full, so that an upstream without it is set up wrongly. `cache_key`:
@@ -50,7 +54,7 @@ class Call:
 
     path: str
     body: bytes
-    request_id: UUID
+    request_id: bytes  # as it stands in headers
     stream: bool
     beta: bytes = b""
     query: bytes = b""
@@ -60,40 +64,39 @@ class Call:
 
 
 class Exchange:
-    """An answer that has begun with a 2xx status. Whoever holds it must `close` it."""
+    """An answer that has begun with a 2xx status. Whoever holds it must `close` it. `headers`: names in lower case."""
 
-    def __init__(self, response: httpx.Response, upstream: UpstreamFacts, cache_key: CacheKey | None = None) -> None:
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        self._response = response
-        self._pieces = aiter(response.stream)
+    def __init__(self, answer: Answer, upstream: UpstreamFacts, cache_key: CacheKey | None = None) -> None:
+        self._answer = answer
         self._cache_key = cache_key
-        self.headers = response.headers
+        self.headers = answer.headers
         self.censor = Censor(upstream)
-        self.is_stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        self.is_stream = answer.headers.get("content-type", "").lower().startswith("text/event-stream")
 
     async def chunk(self) -> bytes:
         """The next piece of the body as it comes, empty at its end; Broken or TimedOut where it does not end well."""
         try:
-            return await anext(self._pieces, b"")
+            return await self._answer.read()
         except httpx.HTTPError as error:
             raise _translated(error) from error
 
     async def read(self, most: int) -> bytes:
         """The whole body; TooLarge where it is larger than `most` bytes."""
-        body = bytearray()
+        pieces, size = [], 0
         while chunk := await self.chunk():
-            body += chunk
-            if len(body) > most:
-                raise TooLarge(f"an answer of more than {most} bytes", len(body))
-        return bytes(body)
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > most:
+                raise TooLarge(f"an answer of more than {most} bytes", size)
+        return b"".join(pieces)
 
     def restored(self, document: bytes) -> bytes:
         """The answer, or some of its events, as the tenant is to see it."""
         return self._cache_key.restored(document) if self._cache_key else document
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Gives the connection back, or closes it where the answer is not complete: the upstream then stops."""
-        await self._response.aclose()
+        self._answer.close()
 
 
 def _nobody() -> None:
@@ -101,28 +104,25 @@ def _nobody() -> None:
 
 
 async def start(
-    transport: httpx.AsyncBaseTransport, route: RouteFacts, call: Call, sent: Callable[[], None] = _nobody
+    transport: UpstreamTransport, route: RouteFacts, call: Call, sent: Callable[[], None] = _nobody
 ) -> Exchange:
     """Sends `call`; returns when a good answer has begun, else raises an UpstreamFailed. `sent` is called before the
-    first byte of it leaves; at once where the transport does not say when.
+    first byte of it leaves.
     """
-    request = _request(route.upstream, call)
-    if getattr(transport, "says_when_sent", False):
-        request.extensions["sent"] = sent
-    else:
-        sent()
+    upstream = route.upstream
+    lines = _lines(upstream, call)
     try:
-        response = await transport.handle_async_request(request)
+        answer = await transport.ask(upstream.origin, lines, call.body, sent)
     except httpx.HTTPError as error:
-        logger.warning("upstream %s gave no answer: %s %s", route.upstream.name, type(error).__name__, error)
+        logger.warning("upstream %s gave no answer: %s %s", upstream.name, type(error).__name__, error)
         raise _translated(error) from error
-    exchange = Exchange(response, route.upstream, call.cache_key)
-    if response.status_code == 200 and not _is_encoded(response.headers):
+    exchange = Exchange(answer, upstream, call.cache_key)
+    if answer.status == 200 and not _is_encoded(answer.headers):
         return exchange
     try:
-        raise _of_the_request(await _failure(route.upstream, response.status_code, exchange), call)
+        raise _of_the_request(await _failure(upstream, answer.status, exchange), call)
     finally:
-        await exchange.close()
+        exchange.close()
 
 
 async def _failure(upstream: UpstreamFacts, status: int, exchange: Exchange) -> UpstreamFailed:
@@ -150,38 +150,44 @@ def _of_the_request(failure: UpstreamFailed, call: Call) -> UpstreamFailed:
     return failure
 
 
-def _is_encoded(headers: httpx.Headers) -> bool:
+def _is_encoded(headers: dict[str, str]) -> bool:
     """Compressed, in whichever layer: the meter could not read it, and nothing here unpacks what an upstream packed."""
-    content: str = headers.get("content-encoding", "identity")
-    transfer: str = headers.get("transfer-encoding", "chunked")
+    content, transfer = headers.get("content-encoding", "identity"), headers.get("transfer-encoding", "chunked")
     return (content.lower(), transfer.lower()) != ("identity", "chunked")
 
 
-def _request(upstream: UpstreamFacts, call: Call) -> httpx.Request:
-    url = httpx.URL(upstream.base_url + call.path)
-    if call.query and QUERY.fullmatch(call.query):
-        url = url.copy_with(query=call.query)
-    is_json = [(b"Content-Type", b"application/json")] if call.body else []
-    length = [] if call.method == "GET" else [(b"Content-Length", b"%d" % len(call.body))]
-    headers = [
-        (b"Host", url.netloc),
-        *is_json,
-        (b"Accept", b"text/event-stream" if call.stream else b"application/json"),
-        (b"Accept-Encoding", b"identity"),
-        (b"User-Agent", USER_AGENT),
-        (b"X-Client-Request-Id", str(call.request_id).encode()),
-        *length,
-    ]
+def _lines(upstream: UpstreamFacts, call: Call) -> list[bytes]:
+    """Request line and headers; Unusable where the upstream's key cannot be opened."""
     try:
         opening = authorization(upstream.id, upstream.sealed_key)
     except CannotUnseal as error:
         logger.error("upstream %s cannot be used: %s", upstream.name, error)
         raise Unusable(str(error)) from error
+    host, base = _place_of(upstream.base_url)
+    query = b"?" + call.query if call.query and QUERY.fullmatch(call.query) else b""
+    lines = [
+        b"%b %b%b%b HTTP/1.1" % (call.method.encode(), base, call.path.encode(), query),
+        b"Host: " + host,
+        *([b"Content-Type: application/json"] if call.body else ()),
+        b"Accept: text/event-stream" if call.stream else b"Accept: application/json",
+        b"Accept-Encoding: identity",
+        USER_AGENT,
+        b"X-Client-Request-Id: " + call.request_id,
+    ]
+    if call.method != "GET":
+        lines.append(b"Content-Length: %d" % len(call.body))
     if opening is not None:
-        headers.append((b"Authorization", opening))
-    if BETA.fullmatch(call.beta):
-        headers.append((b"OpenAI-Beta", call.beta))
-    return httpx.Request(call.method, url, headers=headers, content=call.body, extensions={"origin": upstream.origin})
+        lines.append(b"Authorization: " + opening)
+    if call.beta and BETA.fullmatch(call.beta):
+        lines.append(b"OpenAI-Beta: " + call.beta)
+    return lines
+
+
+@lru_cache(maxsize=1024)
+def _place_of(base_url: str) -> tuple[bytes, bytes]:
+    """Host header and path of an upstream's base URL."""
+    url = httpx.URL(base_url)
+    return url.netloc, url.raw_path.rstrip(b"/")
 
 
 def _translated(error: httpx.HTTPError) -> UpstreamFailed:

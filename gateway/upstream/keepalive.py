@@ -28,6 +28,9 @@ class KeptAlive:
     def is_gone(self) -> bool:
         return self._client.is_gone
 
+    def has_left(self) -> bool:
+        return self._client.has_left()
+
     def when_gone(self, act: Callable[[], None]) -> None:
         self._client.when_gone(act)
 

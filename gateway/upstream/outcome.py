@@ -16,7 +16,7 @@ from billing.metering.meter import Meter
 from billing.metering.refusals import BillingUnavailable
 from billing.prices.pricing import PriceSheet, cost
 from billing.prices.tokens import MOST_TOKENS, TokenUsage
-from billing.record import Admitted, Opened, Settlement, kept_lines, token_columns
+from billing.record import Admitted, Opened, Seen, Settlement, kept_lines
 from gateway.upstream.failures import Broken, UpstreamFailed
 from gateway.wire.tap import Reading
 
@@ -52,6 +52,7 @@ class Outcome:
         self._arrived = arrived
         self._claim = claim
         self._is_sent = False
+        self._is_opened = False  # the meter knows the answer's id
         self.is_known = False
         self.status: int | None = None  # of our answer; None as long as the client got none
         self.first_byte_ms: int | None = None
@@ -83,10 +84,12 @@ class Outcome:
     def watched(self, reading: Reading) -> None:
         """What is known of the answer so far, kept in case that this process does not see its end."""
         hold = self._admitted.hold
-        if reading.response_id:
+        if reading.response_id and not self._is_opened:
+            self._is_opened = True
             self._meter.opened(hold.id, Opened(_kept(reading.response_id, 512), hold.upstream_id))
-        tier, model = _kept(reading.service_tier, 32), _kept(reading.model, 200)
-        self._meter.seen(hold.id, tier, model, reading.delta_events)
+        if self._meter.is_progress_due(hold.id):
+            tier, model = _kept(reading.service_tier, 32), _kept(reading.model, 200)
+            self._meter.seen(hold.id, Seen(reading.delta_events, tier, model))
 
     def answer_begins(self, status: int) -> None:
         """The client is about to get the first byte of its answer."""
@@ -177,13 +180,22 @@ class Outcome:
         return self._settled(reading, usage, "estimated", flag)
 
     def _settled(self, reading: Reading, usage: TokenUsage, source: str, *flags: str) -> Settlement:
-        known = replace(reading, usage=usage)
+        known = reading if reading.usage is usage else replace(reading, usage=usage)
         if usage.total > self._window_of(reading):
             flags = (*flags, "above_context_window")
         return self._with_times(settled(self._admitted.hold.id, known, source, self._admitted.price, flags))
 
     def _void(self, reading: Reading) -> Settlement:
-        return self._with_times(_ended(self._admitted.hold.id, reading, "void", "none", ()))
+        end = Settlement(
+            id=self._admitted.hold.id,
+            state="void",
+            usage_source="none",
+            status=None,
+            response_id=_kept(reading.response_id, 512),
+            served_model=_kept(reading.model, 200),
+            service_tier=_kept(reading.service_tier, 32),
+        )
+        return self._with_times(end)
 
     def _with_times(self, end: Settlement) -> Settlement:
         return msgspec.structs.replace(
@@ -205,30 +217,32 @@ def settled(
     usage = reading.usage or TokenUsage()
     served = reading.service_tier if reading.ending else ""
     lines = sheet.lines(usage, service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
-    unpriced = sheet.flags(service_tier=served, tool_calls=reading.tool_calls) if sheet else ()
-    absurd = ("absurd_usage",) if reading.absurd else ()
-    free = ("cost_zero",) if sheet and usage.total and not cost(lines) and sheet.is_any_price_set else ()
-    return msgspec.structs.replace(
-        _ended(record_id, reading, "settled", source, (*flags, *absurd, *free, *unpriced)),
-        delta_events=reading.delta_events,
-        tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
-        reported_usage=_kept_usage(reading.reported_usage),
-        cost_nano_usd=cost(lines),
-        lines=kept_lines(lines),
-        **token_columns(usage),
-    )
-
-
-def _ended(record_id: UUID, reading: Reading, state: str, source: str, flags: tuple[str, ...]) -> Settlement:
+    nano = cost(lines)
+    if reading.absurd:
+        flags += ("absurd_usage",)
+    if sheet and usage.total and not nano and sheet.is_any_price_set:
+        flags += ("cost_zero",)
+    if sheet:
+        flags += sheet.flags(service_tier=served, tool_calls=reading.tool_calls)
     return Settlement(
         id=record_id,
-        state=state,
+        state="settled",
         usage_source=source,
         status=None,
         response_id=_kept(reading.response_id, 512),
         served_model=_kept(reading.model, 200),
         service_tier=_kept(reading.service_tier, 32),
+        delta_events=reading.delta_events,
+        tool_calls={_kept(kind, 64): count for kind, count in reading.tool_calls.items()},
+        reported_usage=_kept_usage(reading.reported_usage),
+        cost_nano_usd=nano,
+        lines=kept_lines(lines),
         flags=flags,
+        input_tokens=usage.input,
+        cached_tokens=usage.cached,
+        cache_write_tokens=usage.cache_write,
+        output_tokens=usage.output,
+        reasoning_tokens=usage.reasoning,
     )
 
 

@@ -8,7 +8,6 @@ cut. Cut reads raise TimeoutError here, upstream faults UpstreamFailed, a stoppi
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from copy import copy
 from dataclasses import dataclass, replace
 
 from billing import faults
@@ -55,6 +54,8 @@ class Relay:
         self._drains = drains
         self._max_bytes = max_bytes
         self._keepalive_seconds = keepalive_seconds
+        self._client: Client  # once it runs
+        self._kept_alive: KeptAlive | None = None  # the same, of a stream
         self._exchange: Exchange | None = None
         self._splitter = EventSplitter(max_bytes)
         self._tap = Tap()
@@ -69,40 +70,41 @@ class Relay:
 
     async def run(self, begin: Begin, client: Client) -> None:
         """All of it, to the last byte. Raises UpstreamFailed only while nothing has been sent to the client."""
-        client = kept_alive = KeptAlive(client, self._keepalive_seconds)
+        self._client = client
         try:
             async with self._deadline:
                 client.when_gone(self._drain)
                 await self._outcome.dispatch()
                 self._exchange = await begin(self._outcome.sent)
                 faults.reach("answer.begun")
-                await self._pass_on(self._exchange, client)
+                await self._pass_on(self._exchange)
         except TimeoutError:
-            await self._cut(client)
+            await self._cut()
         except Withheld as failure:
-            await self._withhold(failure, client)
+            await self._withhold(failure)
         except UpstreamFailed as failure:
-            await self._break_off(failure, client)
+            await self._break_off(failure)
         except asyncio.CancelledError:
-            await self._stop(client)
+            await self._stop()
             raise
         finally:
-            kept_alive.release()
+            if self._kept_alive is not None:
+                self._kept_alive.release()
             self._abandon()
             if self._is_draining:
                 self._drains.running -= 1
             if self._exchange is not None:
-                await self._exchange.close()
+                self._exchange.close()
 
-    async def _pass_on(self, exchange: Exchange, client: Client) -> None:
+    async def _pass_on(self, exchange: Exchange) -> None:
         """By what the upstream sends, not by what was asked: `stream` is its to obey."""
         self._outcome.upstream_request_id = exchange.headers.get("x-request-id", "")
         if exchange.is_stream:
-            await self._pass_stream(exchange, client)
+            await self._pass_stream(exchange)
         else:
-            await self._pass_body(exchange, client)
+            await self._pass_body(exchange)
 
-    async def _pass_body(self, exchange: Exchange, client: Client) -> None:
+    async def _pass_body(self, exchange: Exchange) -> None:
         body = exchange.restored(await exchange.read(self._max_bytes))
         reading = read_answer(body)
         if reading is None:
@@ -110,41 +112,48 @@ class Relay:
         self._tap.reading = reading
         body = exchange.censor.answer(body)
         faults.reach("ending.read")
-        if not client.is_gone:
+        if not self._client.has_left():
             self._outcome.answer_begins(200)
-        await self._outcome.ended(reading, drained=client.is_gone)
+        await self._outcome.ended(reading, drained=self._client.is_gone)
         body = with_responses_keys(body, reading.reported_usage, "usage")
         length = (b"content-length", b"%d" % len(body))
-        await client.start(200, [*_passed_on(exchange), (b"content-type", b"application/json"), length])
-        await client.end(body)
+        await self._client.start(200, [*_passed_on(exchange), (b"content-type", b"application/json"), length])
+        await self._client.end(body)
         faults.reach("ending.sent")
 
-    async def _pass_stream(self, exchange: Exchange, client: Client) -> None:
+    async def _pass_stream(self, exchange: Exchange) -> None:
+        self._client = self._kept_alive = KeptAlive(self._client, self._keepalive_seconds)
         while (block := await self._next_block(exchange)) is not None:
-            await self._pass_block(block, exchange, client)
+            await self._pass_block(block, exchange)
             if self._is_draining and self._tap.delta_events - self._drained_from > self._drains.output_tokens:
                 raise TimeoutError
         rest = self._splitter.close()
         if rest and is_whole(rest):
-            await self._pass_block(rest, exchange, client)
+            await self._pass_block(rest, exchange)
         if self._tap.reading.ending is None:
             raise Broken("the stream ended without its ending")
-        await client.end()
+        await self._client.end()
 
     async def _next_block(self, exchange: Exchange) -> bytes | None:
         """The next whole events. None at the end; once the ending was read, the end is not awaited for long."""
+        if self._closes_by is None:
+            return await self._block(exchange)
         try:
             async with asyncio.timeout_at(self._closes_by):
-                while chunk := await exchange.chunk():
-                    if block := self._splitter.feed(chunk):
-                        return block
-        except EventTooLarge as error:
-            raise TooLarge(str(error)) from error
+                return await self._block(exchange)
         except TimeoutError:
             return None
+
+    async def _block(self, exchange: Exchange) -> bytes | None:
+        try:
+            while chunk := await exchange.chunk():
+                if block := self._splitter.feed(chunk):
+                    return block
+        except EventTooLarge as error:
+            raise TooLarge(str(error)) from error
         return None
 
-    async def _pass_block(self, block: bytes, exchange: Exchange, client: Client) -> None:
+    async def _pass_block(self, block: bytes, exchange: Exchange) -> None:
         """Whole events go on to the client, the stream's ending only once its record is settled.
 
         They are read before they are censored: what may not be passed on is paid for all the same.
@@ -157,22 +166,22 @@ class Relay:
             return
         await self._outcome.opens(self._tap.reading)
         block = exchange.censor.events(block)
-        if not self._has_begun and not client.is_gone:
+        if not self._has_begun and not self._client.is_gone:
             self._has_begun = True
             self._outcome.answer_begins(200)
-            await client.start(200, [*_passed_on(exchange), *STREAM_HEADERS])
+            await self._client.start(200, [*_passed_on(exchange), *STREAM_HEADERS])
         if self._tap.has_chat_usage(block):
             block, _ = events_with_responses_keys(block, None)
         if not is_ending:
             self._outcome.watched(self._tap.reading)
-            await client.send(block)
+            await self._client.send(block)
             faults.reach("event.passed")
             return
         faults.reach("ending.read")
         # What came in one piece with the ending waits for it: a slow reader must not stand before the books.
-        await self._outcome.ended(self._tap.reading, drained=client.is_gone)
+        await self._outcome.ended(self._tap.reading, drained=self._client.has_left())
         self._is_ended = True
-        await client.send(block)
+        await self._client.send(block)
         faults.reach("ending.sent")
         self._closes_by = asyncio.get_running_loop().time() + SECONDS_AFTER_THE_ENDING
 
@@ -180,7 +189,7 @@ class Relay:
         """What may leave of a block, and whether the stream's ending is in it."""
         if self._tap.reading.ending is not None:
             return nothing_new_of(block, self._tap.response), False
-        self._shown, self._shown_id = copy(self._tap), self._tap.reading.response_id
+        self._shown, self._shown_id = self._tap.copied(), self._tap.reading.response_id
         start = self._tap.watch(block)
         if start is None:
             return block, False
@@ -210,28 +219,28 @@ class Relay:
         self._drained_from = self._tap.delta_events
         self._deadline.reschedule(asyncio.get_running_loop().time() + (self._drains.seconds if has_room else 0))
 
-    async def _cut(self, client: Client) -> None:
+    async def _cut(self) -> None:
         """The drain is over. An upstream that has not answered yet works all the same, and is paid."""
         await self._outcome.cut(self._tap.reading, flag="client_gone")
-        await client.end()
+        await self._client.end()
 
-    async def _break_off(self, failure: UpstreamFailed, client: Client) -> None:
+    async def _break_off(self, failure: UpstreamFailed) -> None:
         """The upstream broke: a plain error while that is possible, else a visible ending, the record settled first."""
         reading = self._tap.reading
         if not self._has_begun:
-            self._outcome.status = None if client.is_gone else failure.status
+            self._outcome.status = None if self._client.is_gone else failure.status
         if isinstance(failure, TooLarge) and reading.ending is None:
             reading.unread_bytes = failure.unread_bytes
             await self._outcome.cut(reading, flag="event_too_large")  # whatever it was, it was made and is billed
         elif self._tap.events or reading.ending:
-            await self._outcome.ended(reading, drained=client.is_gone, without_usage="upstream_broke")
+            await self._outcome.ended(reading, drained=self._client.is_gone, without_usage="upstream_broke")
         else:
             await self._outcome.failed(failure)
         if not self._has_begun:
             raise failure
         if not self._is_ended:
-            await client.send(self._ending_of_ours("upstream_error", BROKE))
-        await client.end()
+            await self._client.send(self._ending_of_ours("upstream_error", BROKE))
+        await self._client.end()
 
     def _ending_of_ours(self, code: str, message: str) -> bytes:
         """It repeats what the upstream said, in words that the tenant may read."""
@@ -244,25 +253,25 @@ class Relay:
             self._tap.error = None
             return self._exchange.censor.events(ending_of_ours(self._tap, code=code, message=message))
 
-    async def _withhold(self, failure: Withheld, client: Client) -> None:
+    async def _withhold(self, failure: Withheld) -> None:
         """Nothing of an answer with an id that is not the tenant's may be seen. What it took is paid for."""
         if not self._has_begun:
-            self._outcome.status = None if client.is_gone else failure.status
+            self._outcome.status = None if self._client.is_gone else failure.status
         reading = replace(self._tap.reading, response_id=self._shown_id)
         is_anothers = isinstance(failure, Repeated)
         await self._outcome.cut(reading if is_anothers else self._tap.reading, flag="withheld")
         if not self._has_begun:
             raise failure
         self._tap, self._shown.reading = self._shown, reading  # the ending goes on from what the client has
-        await client.send(self._ending_of_ours("upstream_error", BROKE))
-        await client.end()
+        await self._client.send(self._ending_of_ours("upstream_error", BROKE))
+        await self._client.end()
 
-    async def _stop(self, client: Client) -> None:
+    async def _stop(self) -> None:
         """The server stops and will not wait: the record is handed in first, the client sees a failure."""
         self._abandon()
         if self._has_begun and self._tap.reading.ending is None:
-            await client.send(self._ending_of_ours("server_shutdown", SHUTDOWN))
-            await client.end()
+            await self._client.send(self._ending_of_ours("server_shutdown", SHUTDOWN))
+            await self._client.end()
 
     def _abandon(self) -> None:
         tap = self._tap

@@ -1,18 +1,20 @@
-"""The httpx transport that the relay uses: a pool of thin connections (docs/decisions/0004-own-transport.md).
+"""The way to the upstreams: a pool of thin connections (docs/decisions/0004-own-transport.md).
 
-Any other httpx transport may take its place. What is particular to this one: the address is checked where it is
+The relay's requests go by `ask`; for all others it is a transport of httpx. The address is checked where it is
 connected to (addresses.py), there is no redirect, proxy, cookie or decompression, and a request is never sent twice.
 """
 
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import cast
 
 import httpx
 
 from gateway.addresses import ForbiddenAddress, Origin, origin_of, resolve
+from gateway.upstream.answer import Answer
 from gateway.upstream.connection import Connection
 
 IDLE_SECONDS = 30.0  # less than the upstreams' own, so that a connection is rarely closed under a request
@@ -20,8 +22,6 @@ IDLE_SECONDS = 30.0  # less than the upstreams' own, so that a connection is rar
 
 class UpstreamTransport(httpx.AsyncBaseTransport):
     """Connections are kept per origin; the last one used is used first."""
-
-    says_when_sent = True
 
     def __init__(
         self,
@@ -40,27 +40,36 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
         self._opening = 0
         self._tls = tls or ssl.create_default_context()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """`extensions["origin"]` is where to connect; without it the URL's own, which must be public. `["sent"]` is
-        called when there is a connection, before the first byte of the request leaves.
+    async def ask(self, origin: Origin, lines: list[bytes], body: bytes, sent: Callable[[], None]) -> Answer:
+        """Sends a request of these lines and that body; returns when the answer's headers are there.
+
+        `sent` is called when there is a connection, before the first byte of the request leaves. Raises httpx's
+        exceptions.
         """
-        asked = _serialized(request)
-        origin = cast("Origin | None", request.extensions.get("origin")) or _public_origin(request)
+        head = _joined(lines)
         connection = self._idle_connection(origin) or await self._connect(origin)
         try:
-            request.extensions.get("sent", _nobody)()
-            await connection.ask(asked, self._read_seconds)
+            sent()
+            await connection.ask(head + body, self._read_seconds)
         except BaseException:
             connection.abort()
             raise
-        body = AnswerBody(connection, self, origin, self._read_seconds)
-        return httpx.Response(connection.status, headers=connection.headers, stream=body, request=request)
+        return Answer(connection, self._read_seconds, partial(self._release, origin))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """`extensions["origin"]` is where to connect; without it the URL's own, which must be public."""
+        origin = cast("Origin | None", request.extensions.get("origin")) or _public_origin(request)
+        lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
+        lines.extend(b"%b: %b" % (name, value) for name, value in request.headers.raw)
+        answer = await self.ask(origin, lines, request.content, _nobody)
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+        return httpx.Response(answer.status, headers=headers, stream=AnswerBody(answer), request=request)
 
     async def aclose(self) -> None:
         for connection in list(self._open):
             connection.abort()
 
-    def release(self, connection: Connection, origin: Origin) -> None:
+    def _release(self, origin: Origin, connection: Connection) -> None:
         """Takes a connection back; one whose answer is not complete is closed, and so are those idle for long."""
         if not connection.is_reusable:
             connection.abort()
@@ -123,23 +132,17 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 
 
 class AnswerBody(httpx.AsyncByteStream):
-    """The body as it comes, in pieces of whatever size the network gives."""
+    """An answer's body for httpx."""
 
-    def __init__(self, connection: Connection, transport: UpstreamTransport, origin: Origin, seconds: float) -> None:
-        self._connection = connection
-        self._transport = transport
-        self._origin = origin
-        self._read_seconds = seconds
-        self._released = False
+    def __init__(self, answer: Answer) -> None:
+        self._answer = answer
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while data := await self._connection.read(self._read_seconds):
+        while data := await self._answer.read():
             yield data
 
     async def aclose(self) -> None:
-        if not self._released:
-            self._released = True
-            self._transport.release(self._connection, self._origin)
+        self._answer.close()
 
 
 def _nobody() -> None:
@@ -157,10 +160,8 @@ def _public_origin(request: httpx.Request) -> Origin:
         raise httpx.ConnectError(str(error)) from error
 
 
-def _serialized(request: httpx.Request) -> bytes:
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    lines.extend(b"%b: %b" % (name, value) for name, value in request.headers.raw)
+def _joined(lines: list[bytes]) -> bytes:
     head = b"\r\n".join(lines)
     if head.count(b"\n") >= len(lines) or head.count(b"\r") >= len(lines) or b"\0" in head:
         raise httpx.LocalProtocolError("A line break in a header: the request would become two.")
-    return head + b"\r\n\r\n" + request.content
+    return head + b"\r\n\r\n"

@@ -1,18 +1,18 @@
 """What makes a response: the story of one request, top to bottom."""
 
-from dataclasses import dataclass, replace
 from functools import partial
 
-from django.conf import settings
+import msgspec
+from msgspec.structs import replace
 
 from accounts.authentication import KeyFacts, Scope
 from gateway.admission import COMPACT, CREATE, Caller, Candidate, Wanted, admit
 from gateway.body import json_body
 from gateway.catalog import RouteFacts
-from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.claim import Claim, owner_of
 from gateway.ownership.naming import Named, known_of, refuse_unsupported
 from gateway.permission import betas, permit
+from gateway.request import RelayedAnswer, Request
 from gateway.upstream.cache_keys import with_own_cache_key
 from gateway.upstream.exchange import Call, start
 from gateway.upstream.outcome import Outcome
@@ -25,8 +25,7 @@ from gateway.wire.request import CreateRequest, create_of, with_fields, with_mod
 from gateway.wire.survey import survey
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a tenant asks for, as it may go upstream. `is_stored`: the upstream will keep the answer."""
 
     fields: CreateRequest
@@ -34,6 +33,10 @@ class Asked:
     betas: str
     named: Named
     is_stored: bool
+
+    @property
+    def model(self) -> str:
+        return str(self.fields.model)
 
     @property
     def wanted(self) -> Wanted:
@@ -58,12 +61,11 @@ async def count_input_tokens(request: Request, key: KeyFacts) -> RelayedAnswer:
     runtime = request.runtime
     asked = await _asked(request, key, "input_tokens")
     catalog = await runtime.snapshots.catalog_for(key.organization_id)
-    model = catalog.model_for(str(asked.fields.model), endpoint=CREATE, allowed=key.allowed_models)
+    model = catalog.model_for(asked.model, endpoint=CREATE, allowed=key.allowed_models)
     route = first_usable(model, asked.named.upstream_id)
-    asked.named.check(route.upstream, settings.HARMLESS_IDS)
-    call = _upstream_call(request, "/responses/input_tokens", asked, route)
-    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
-    return unbilled(runtime.count_rooms, key, partial(start, runtime.transport, route, call))
+    asked.named.check(route.upstream, runtime.harmless_ids)
+    call = _upstream_call(request, "/responses/input_tokens", asked, route, asked.model in catalog.models)
+    return unbilled(request, runtime.count_rooms, key, partial(start, runtime.transport, route, call))
 
 
 async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> RelayedAnswer:
@@ -71,19 +73,20 @@ async def _billed(request: Request, key: KeyFacts, endpoint: str, path: str) -> 
     asked = await _asked(request, key, endpoint)
     catalog = await runtime.snapshots.catalog_for(key.organization_id)
     candidate = Candidate(_caller(request, key, endpoint), asked.wanted, catalog, runtime.allowances)
-    asked.named.check(candidate.route.upstream, settings.HARMLESS_IDS)
-    call = _upstream_call(request, path, asked, candidate.route)
-    call = replace(call, is_model_ours=str(asked.fields.model) in catalog.models)
-    call = with_own_cache_key(call, asked.fields, candidate.route.upstream, key.organization_id)
-    count = partial(runtime.counts.count, key.organization_id, candidate.route, call)
+    route = candidate.route
+    asked.named.check(route.upstream, runtime.harmless_ids)
+    call = _upstream_call(request, path, asked, route, asked.model in catalog.models)
+    call = with_own_cache_key(call, asked.fields, route.upstream, key.organization_id)
+    count = partial(runtime.counts.count, key.organization_id, route, call)
     offer = await admit(candidate, bool(key.hard_metrics), runtime.meter.hold, count)
-    call = replace(call, body=with_fields(call.body, offer.fields)) if offer.fields else call
+    if offer.fields:
+        call = replace(call, body=with_fields(call.body, offer.fields))
     claim = Claim(
         runtime.ownership, owner_of(offer.admitted.hold), is_stored=asked.is_stored, named=asked.named.digests
     )
     outcome = Outcome(offer.admitted, runtime.meter, request.arrived, claim)
-    relay = Relay(outcome, runtime.drains, settings.MAX_EVENT_BYTES, settings.KEEPALIVE_SECONDS)
-    return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, candidate.route, call)))
+    relay = Relay(outcome, runtime.drains, runtime.max_event_bytes, runtime.keepalive_seconds)
+    return RelayedAnswer(partial(relay.run, partial(start, runtime.transport, route, call)))
 
 
 async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
@@ -98,7 +101,7 @@ async def _asked(request: Request, key: KeyFacts, endpoint: str) -> Asked:
         body = with_fields(body, set_by_policy)
     named = await known_of(found.references, key, request.runtime.ownership)
     is_stored = endpoint == CREATE and set_by_policy.get("store", fields.store) is not False
-    return Asked(fields, body, betas(request.headers.get("openai-beta", ""), key), named, is_stored)
+    return Asked(fields, body, betas(request.header(b"openai-beta"), key), named, is_stored)
 
 
 def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
@@ -107,18 +110,19 @@ def _caller(request: Request, key: KeyFacts, endpoint: str) -> Caller:
         at=request.runtime.request_ids.now(),
         key=key,
         process_id=request.runtime.process_id,
-        client_request_id=request.headers.get("x-client-request-id", ""),
-        retry_count=request.headers.get("x-stainless-retry-count", ""),
+        client_request_id=request.header(b"x-client-request-id"),
+        retry_count=request.header(b"x-stainless-retry-count"),
         endpoint=endpoint,
     )
 
 
-def _upstream_call(request: Request, path: str, asked: Asked, route: RouteFacts) -> Call:
+def _upstream_call(request: Request, path: str, asked: Asked, route: RouteFacts, is_model_ours: bool) -> Call:
     return Call(
         path=path,
         body=with_model(asked.body, route.upstream_model) if route.upstream_model else asked.body,
-        request_id=request.request_id,
+        request_id=request.client.request_id,
         stream=bool(asked.fields.stream),
         beta=asked.betas.encode(),
         query=request.query,
+        is_model_ours=is_model_ours,
     )

@@ -7,7 +7,7 @@ from django.http import HttpResponse
 
 from accounts.authentication import KeyFacts, Scope
 from gateway.catalog import UnknownModel
-from gateway.dataplane import Request
+from gateway.request import Request
 from gateway.upstream.models_list import usable_model, usable_models
 from gateway.views.entry import allows
 

@@ -6,9 +6,9 @@ from functools import partial
 
 from accounts.authentication import KeyFacts, Scope
 from gateway.catalog import RouteFacts
-from gateway.dataplane import RelayedAnswer, Request
 from gateway.ownership.owners import Owner
 from gateway.refusals import ResponseNotFound
+from gateway.request import RelayedAnswer, Request
 from gateway.upstream.exchange import Call, Exchange, start
 from gateway.upstream.failures import Answered, Unusable
 from gateway.upstream.lookup import RESPONSE_ID
@@ -71,7 +71,7 @@ class Stored:
     ) -> RelayedAnswer:
         """What the upstream says; `then` is done when it has begun to say something good."""
         begin = partial(self._begun, self._call(method, part), then)
-        return unbilled(self.request.runtime.read_rooms, self.key, begin, drains)
+        return unbilled(self.request, self.request.runtime.read_rooms, self.key, begin, drains)
 
     async def _begun(self, call: Call, then: Callable[[], Awaitable[None]], sent: Callable[[], None]) -> Exchange:
         try:
@@ -83,7 +83,7 @@ class Stored:
         try:
             await then()
         except BaseException:
-            await exchange.close()  # nobody else has it yet
+            exchange.close()  # nobody else has it yet
             raise
         return exchange
 
@@ -92,9 +92,9 @@ class Stored:
         return Call(
             path=f"/responses/{self.response_id}{part}",
             body=b"",
-            request_id=self.request.request_id,
+            request_id=self.request.client.request_id,
             stream=b"stream=true" in query.split(b"&"),
-            beta=self.request.headers.get("openai-beta", "").encode(),
+            beta=self.request.header(b"openai-beta").encode("latin-1"),
             query=query,
             method=method,
             cache_key=CacheKey(self.owner.organization_id) if self.route.upstream.namespaces_cache_keys else None,

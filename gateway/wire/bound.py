@@ -4,7 +4,6 @@ Every token is at least a byte of the body, so the body's bytes bound it; images
 by table or as the model's whole context window. An upstream reads no more than that window in one go.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Struct
@@ -35,8 +34,7 @@ IMAGE_PARTS = {"input_image", "computer_screenshot", "image", "image_url"}
 NAMING = {"image_url", "url", "file_id", "file_url", "file_data"}  # a part without a type that has these is no text
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """What a bound goes by. `model` is its name at the upstream; a window of 0 is one that nobody stated.
 
     `tool_calls` are counted where the body states none, `tool_input_tokens` for what a call makes the model read.

@@ -5,6 +5,7 @@ read; deltas are counted, so that an answer that breaks off can be estimated. Wh
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,8 @@ from billing.prices.tokens import AbsurdUsage, TokenUsage
 from gateway.wire.objects import Object, object_in
 from gateway.wire.references import digest_of, issued_in
 from gateway.wire.said import said_bytes
-from gateway.wire.stream import DONE, data_of, events_of, has_data
+from gateway.wire.spans import Span
+from gateway.wire.stream import BORDER, DONE, data_of, events_of, has_data
 from gateway.wire.usage import is_chat_form, read_usage, tool_calls_of
 
 # In the text of a delta a quote is escaped, so none of these comes from what a model says, but for [DONE] and keys of
@@ -101,10 +103,15 @@ class Tap:
 
     def watch(self, block: bytes) -> int | None:
         """Reads a block of whole events; where the stream's ending is among them, the offset at which it starts."""
-        is_telling = not self.events or any(mark in block for mark in TELLING)
-        ending = self._ending_in(block) if is_telling and self.reading.ending is None else None
+        ending = self._ending_in(block) if self.reading.ending is None else None
         self._count(block)
         return ending
+
+    def copied(self) -> "Tap":
+        """As it is now; it shares what it has read."""
+        tap = Tap.__new__(Tap)
+        tap.__dict__.update(self.__dict__)
+        return tap
 
     @property
     def delta_events(self) -> int:
@@ -139,11 +146,16 @@ class Tap:
             self._unnumbered_events += events
 
     def _ending_in(self, block: bytes) -> int | None:
-        offset = 0
-        for event in events_of(block):
+        position = 0
+        for event in events_of(block) if not self.events else ():  # the first is read whatever it says
+            position += len(event)
             if self._ends_with(event):
-                return offset
-            offset += len(event)
+                return position - len(event)
+            if has_data(event):
+                break
+        for start, end in _telling_events(block, position):
+            if self._ends_with(block[start:end]):
+                return start
         return None
 
     def _ends_with(self, event: bytes) -> bool:
@@ -182,6 +194,19 @@ class Tap:
             self.reading.give([item])
         elif kind == "response.output_item.added" and isinstance(item, dict):
             self.reading.give([{"id": item.get("id")}])
+
+
+def _telling_events(block: bytes, position: int) -> Iterator[Span]:
+    """Start and end of the events, from `position` on, in which there may be something to read."""
+    marks = {mark: at for mark in TELLING if (at := block.find(mark, position)) >= 0}
+    while marks:
+        at = min(marks.values())
+        border, end = block.rfind(BORDER, position, at), block.find(BORDER, at)
+        start, position = (border + 2 if border >= 0 else position), (end + 2 if end >= 0 else len(block))
+        yield start, position
+        passed = [mark for mark, at in marks.items() if at < position]
+        marks |= {mark: block.find(mark, position) for mark in passed}
+        marks = {mark: at for mark, at in marks.items() if at >= 0}
 
 
 def read_answer(body: bytes) -> Reading | None:

@@ -132,6 +132,8 @@ def _is_responses_form(usage: Object) -> bool:
 
 
 def _count(value: object) -> int:
+    if type(value) is int:  # nearly always
+        return value
     if value is None:
         return 0
     try:

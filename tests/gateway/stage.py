@@ -126,6 +126,9 @@ class Listener:
         await asyncio.sleep(0)
         self.takes.clear()
 
+    def has_left(self):
+        return self.is_gone
+
     def when_gone(self, act):
         self._act = act
         if self._leaves_after == 0:
@@ -174,7 +177,7 @@ class Stage:
         hold = hold or self.books.hold()
         await self.meter.hold(hold)
         outcome = Outcome(Admitted(hold, PRICE, context_window=WINDOW), self.meter, time.monotonic(), claim)
-        call = Call(path="/responses", body=b"{}", request_id=hold.id, stream=True)
+        call = Call(path="/responses", body=b"{}", request_id=str(hold.id).encode(), stream=True)
         relay = Relay(outcome, self.drains, MAX_BYTES, self._keepalive_seconds)
         await relay.run(lambda sent: start(self._transport, self._route, call, sent), client)
 

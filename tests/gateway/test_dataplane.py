@@ -14,7 +14,8 @@ from django.http import HttpResponse
 from django.urls import get_resolver, path
 
 from billing.models import Hold
-from gateway.dataplane import Client, DataPlane
+from gateway.client import Client, Watch
+from gateway.dataplane import DataPlane
 from gateway.runtime import Runtime
 from tests.tenants import until
 
@@ -288,12 +289,12 @@ async def test_a_server_that_says_the_client_is_gone_is_believed(data_plane, cap
 
 
 async def test_who_left_is_told_of_once_and_sent_nothing_more():
-    called, told = Called("/"), []
-    client = Client(called.receive, called.send, uuid.uuid4())
-    client.when_gone(lambda: told.append(1))
+    called, told, gone = Called("/"), [], asyncio.Event()
+    client = Client(called.receive, called.send, uuid.uuid4(), Watch())
+    client.when_gone(lambda: told.append(1) or gone.set())
     await client.start(200, [])
     called.leaves.set()
-    await client._watcher
+    await gone.wait()
     assert client.is_gone
     await client.send(b"x")
     await client.end(b"y")

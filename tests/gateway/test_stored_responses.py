@@ -160,7 +160,7 @@ async def test_an_answer_is_closed_where_what_was_to_be_done_upon_it_was_not(the
         route = RouteFacts(UpstreamFacts(uuid.uuid4(), "scripted", upstream.url, origin, None), "")
         runtime = SimpleNamespace(transport=transport)
         stored = Stored(SimpleNamespace(runtime=runtime), None, "resp_1", None, route)
-        call = Call(path="/responses/resp_1", body=b"", request_id=uuid.uuid4(), stream=False, method="DELETE")
+        call = Call(path="/responses/resp_1", body=b"", request_id=b"1", stream=False, method="DELETE")
         with pytest.raises(error):
             await asyncio.wait_for(stored._begun(call, then, told.set), 0.5)
         assert said.is_set()

@@ -11,7 +11,7 @@ from billing.metering import lane as lane_module
 from billing.metering import meter as meter_module
 from billing.metering.alarms import ALARMS
 from billing.metering.refusals import BillingUnavailable
-from billing.record import Opened, Settlement, void
+from billing.record import Opened, Seen, Settlement, void
 from billing.spool.abandoned import unfinished
 from billing.spool.writer import Kind, Spool
 from tests.billing.books import idle, running_meter, settled, until
@@ -185,7 +185,7 @@ async def test_what_is_known_of_an_open_request_is_kept_as_it_comes(spooling, sp
     spooling.opened(hold.id, opened)
     spooling.opened(hold.id, Opened(response_id="resp_2", upstream_id=hold.upstream_id))
     for events in (1, 2, 3):  # within a second: the first is kept
-        spooling.seen(hold.id, "flex", "gpt-5", events)
+        spooling.seen(hold.id, Seen(events, "flex", "gpt-5"))
     found = kept(spool, hold)
     assert set(found) == {Kind.DISPATCHED, Kind.OPENED, Kind.PROGRESS}
     assert msgspec.json.decode(found[Kind.OPENED], type=Opened) == opened
@@ -199,7 +199,7 @@ async def test_progress_goes_to_the_open_row_now_and_then(books, tmp_path, monke
         await meter.hold(hold)
         meter.opened(hold.id, Opened(response_id="resp_1", upstream_id=hold.upstream_id))
         for events in (1, 2):
-            meter.seen(hold.id, "", "gpt-5", events)
+            meter.seen(hold.id, Seen(events, "", "gpt-5"))
         await idle(meter)
         row = books.open(hold)
     assert (row["response_id"], row["progress"]["delta_events"]) == ("resp_1", 2)
