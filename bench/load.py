@@ -32,9 +32,9 @@ class Request:
     leave_after: int = 0  # deltas
 
     def body(self) -> str:
-        # The mock finds in the input what to answer. It gives all answers one id, so nothing must be kept under it.
+        # The mock finds in the input what to answer. Answers are stored, so whose they are is written down too.
         text = f"sse-{self.deltas}-{self.pause_ms} {INPUT}" if self.deltas else INPUT
-        request = {"model": MODEL, "stream": self.deltas > 0, "store": False, "input": text}
+        request = {"model": MODEL, "stream": self.deltas > 0, "input": text}
         return json.dumps(request, separators=(",", ":"))
 
 

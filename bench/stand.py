@@ -42,6 +42,7 @@ SETTLED_SECONDS = 5.0
 STATES = """
 SELECT state, count(*) FROM billing_usagerecord GROUP BY state
 UNION ALL SELECT 'pending', count(*) FROM billing_hold HAVING count(*) > 0
+UNION ALL SELECT 'owned', count(*) FROM gateway_responseowner
 """
 
 
@@ -156,10 +157,12 @@ class Stand:
 
 
 def refuse_unsettled(stand: Stand, requests: Mapping[str, int]) -> None:
-    """Raises Failed unless every request to a gateway of ours has ended in one settled record."""
+    """Raises Failed unless every request to a gateway of ours has one settled record, and its answer an owner."""
     sent, states = requests.get(OURS, 0) + requests.get(PAIR, 0), stand.records()
-    if states != {"settled": sent}:
-        raise Failed(f"{sent} requests were sent, and the records of usage are {states}: all should be settled.")
+    if states != {"settled": sent, "owned": sent}:
+        raise Failed(
+            f"{sent} requests were sent, and what is known of them is {states}: all should be settled and owned."
+        )
 
 
 def _manage(*words: str) -> dict[str, Any]:
