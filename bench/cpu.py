@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,15 +15,14 @@ def spent_ms(numbers: Mapping[str, int]) -> dict[str, float]:
 
     Exact to one tick (10 ms) a process. A process that is gone has spent 0.
     """
-    children: dict[int, list[int]] = {}
-    ticks: dict[int, int] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it ended meanwhile; then its parent has its ticks
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
-            number = int(folder.name)
-            children.setdefault(int(fields[1]), []).append(number)
-            ticks[number] = sum(map(int, fields[11:15]))  # utime, stime, and those of children waited for
-    return {name: _of_tree(number, children, ticks) * TICK_MS for name, number in numbers.items()}
+    children, ticks = _processes()
+    spent = {name: sum(ticks.get(one, 0) for one in _tree(number, children)) for name, number in numbers.items()}
+    return {name: found * TICK_MS for name, found in spent.items()}
+
+
+def family(number: int) -> list[int]:
+    """The process and all that descend from it."""
+    return list(_tree(number, _processes()[0]))
 
 
 def calibration_ms() -> float:
@@ -35,5 +34,20 @@ def calibration_ms() -> float:
     return (time.process_time() - began) * 1000
 
 
-def _of_tree(root: int, children: Mapping[int, list[int]], ticks: Mapping[int, int]) -> int:
-    return ticks.get(root, 0) + sum(_of_tree(child, children, ticks) for child in children.get(root, []))
+def _processes() -> tuple[dict[int, list[int]], dict[int, int]]:
+    """Children by parent, and ticks spent, of every process."""
+    children: dict[int, list[int]] = {}
+    ticks: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it ended meanwhile; then its parent has its ticks
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            number = int(folder.name)
+            children.setdefault(int(fields[1]), []).append(number)
+            ticks[number] = sum(map(int, fields[11:15]))  # utime, stime, and those of children waited for
+    return children, ticks
+
+
+def _tree(root: int, children: Mapping[int, list[int]]) -> Iterator[int]:
+    yield root
+    for child in children.get(root, []):
+        yield from _tree(child, children)

@@ -1,19 +1,22 @@
-"""Load on the stand: rounds of each kind of request in turn, and what they cost."""
+"""Load on a target: requests from a process of its own, on the core that the gateway does not have."""
 
 import json
 import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.cpu import calibration_ms
-from bench.programs import Programs
-from bench.stand import Cores, Stand, on_core
+from bench.pinned import on_core
+from bench.target import Target
 
-CONCURRENCY = 64
-WARM_UP_SECONDS = 1.0
 DRAIN_SECONDS = 90  # the load generator itself gives up a minute after its end
+MODEL = "gpt-4.1-mini"  # one that all peers know
 INPUT = "Tell me a three sentence bedtime story about a unicorn. " * 11  # bodies of about 750 bytes
+
+Sent = dict[str, Any]  # what the load generator says: see lg.c
 
 
 class Failed(Exception):
@@ -21,81 +24,78 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of request, by the mock's model name; streamed ones end after that many deltas."""
+class Request:
+    """One JSON answer, or a stream of `deltas` that come `pause_ms` apart, and that clients may leave early."""
 
-    name: str
-    model: str
     deltas: int = 0
+    pause_ms: int = 0
+    leave_after: int = 0  # deltas
 
-
-KINDS = (Kind("JSON", "json"), Kind("SSE, 50 deltas", "sse-50-0", deltas=50))
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    requests: int
-    requests_per_second: float
-    cpu_ms: dict[str, float]  # a request, by part
-    calibration_ms: float  # just before
-
-
-@dataclass(slots=True)
-class Figures:
-    rounds: dict[str, list[Round]]  # by kind
-    requests: int = 0  # sent in all, warm-up included
+    def body(self) -> str:
+        # The mock finds in the input what to answer. Answers are stored, so whose they are is written down too.
+        text = f"sse-{self.deltas}-{self.pause_ms} {INPUT}" if self.deltas else INPUT
+        request = {"model": MODEL, "stream": self.deltas > 0, "input": text}
+        return json.dumps(request, separators=(",", ":"))
 
 
 class Load:
-    """Sends from a process of its own, on the core that the gateway does not have."""
+    def __init__(self, program: Path, core: int, folder: Path) -> None:
+        self._program = program
+        self._core = core
+        self.folder = folder
+        self.requests: Counter[str] = Counter()  # sent in all, by target
 
-    def __init__(self, stand: Stand, programs: Programs, cores: Cores, folder: Path) -> None:
-        self._stand = stand
-        self._program = programs.load
-        self._core = cores.others
-        self._folder = folder
+    def send(self, target: Target, request: Request, *, at_once: int, seconds: float, most: int = 0) -> Sent:
+        """Closed loops for so many seconds, or until so many requests were sent. Raises Failed."""
+        with self.sending(target, request, at_once=at_once, seconds=seconds, most=most) as process:
+            return self.received(target, request, process, DRAIN_SECONDS + seconds)
 
-    def measure(self, *, rounds: int, seconds: float) -> Figures:
-        """Rounds of each kind in turn, so that the machine's moods meet all of them. Raises Failed."""
-        figures = Figures(rounds={kind.name: [] for kind in KINDS})
-        for kind in KINDS:
-            figures.requests += self._round(kind, WARM_UP_SECONDS).requests
-        for _ in range(rounds):
-            for kind in KINDS:
-                measured = self._round(kind, seconds)
-                figures.rounds[kind.name].append(measured)
-                figures.requests += measured.requests
-        return figures
+    @contextmanager
+    def sending(
+        self, target: Target, request: Request, *, at_once: int, seconds: float, most: int = 0
+    ) -> Iterator[subprocess.Popen[str]]:
+        """The load generator while it runs."""
+        body = self.folder / "request.body"
+        body.write_text(request.body())
+        words = ["-p", str(target.port), "-c", str(at_once), "-d", str(seconds), "-b", str(body)]
+        words += ["-n", str(most)] if most else []
+        words += ["-s"] if request.deltas else []
+        words += ["-m"] if request.pause_ms else []
+        words += ["-x", str(request.leave_after)] if request.leave_after else []
+        words += [word for header in target.headers for word in ("-H", header)]
+        argv = on_core(self._core, self.folder / "load.pid", [str(self._program), *words])
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
-    def _round(self, kind: Kind, seconds: float) -> Round:
-        calibration = calibration_ms()
-        before = self._stand.spent_ms()
-        sent = self._send(kind, seconds)
-        after = self._stand.spent_ms()
-        return Round(
-            requests=sent["n"],
-            requests_per_second=sent["rps"],
-            cpu_ms={part: (after[part] - before[part]) / sent["n"] for part in after},
-            calibration_ms=calibration,
-        )
-
-    def _send(self, kind: Kind, seconds: float) -> dict[str, Any]:
-        body = self._folder / f"{kind.model}.body"
-        # The mock gives every answer the same id, so nothing must be kept under it.
-        request = {"model": kind.model, "stream": kind.deltas > 0, "store": False, "input": INPUT}
-        body.write_text(json.dumps(request, separators=(",", ":")))
-        words = ["-p", str(self._stand.port), "-c", str(CONCURRENCY), "-d", str(seconds), "-b", str(body)]
-        words += ["-H", f"Authorization: Bearer {self._stand.key}", *(["-s"] if kind.deltas else [])]
-        argv = on_core(self._core, self._folder / "load.pid", [str(self._program), *words])
-        done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=seconds + DRAIN_SECONDS)
-        sent: dict[str, Any] = json.loads(done.stdout)
-        if not sent["n"] or sent["errs"] or sent["non200"] or sent["incomplete"] or sent["deltas_per"] != kind.deltas:
-            raise Failed(f"{kind.name}: the load generator says {done.stdout.strip()} {done.stderr.strip()}")
+    def received(self, target: Target, request: Request, process: subprocess.Popen[str], seconds: float) -> Sent:
+        """What came back. Raises Failed where it is not what was asked for."""
+        try:
+            said, errors = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            raise Failed(f"{target.name}: the load generator did not end in {seconds:.0f} s") from error
+        if process.returncode:
+            raise Failed(f"{target.name}: the load generator ended with {process.returncode} {errors.strip()}")
+        sent: Sent = json.loads(said)
+        self.requests[target.name] += sent["started"]
+        wrong = sent["errs"] or sent["non200"] or sent["incomplete"] or not sent["started"]
+        wrong = wrong or sent["n"] + sent["left"] != sent["started"]  # some had no answer after a minute
+        if wrong or (sent["n"] and sent["deltas_per"] != request.deltas):
+            raise Failed(f"{target.name}: {_complaint(sent, errors)}")
         return sent
 
 
-def refuse_unsettled(stand: Stand, requests: int) -> None:
-    """Raises Failed unless every request has ended in one settled record."""
-    states = stand.records()
-    if states != {"settled": requests}:
-        raise Failed(f"{requests} requests were sent, and the records of usage are {states}: all should be settled.")
+def _complaint(sent: Sent, errors: str) -> str:
+    counts = {
+        "requests": sent["started"],
+        "broken": sent["errs"],
+        "without an answer": sent["started"] - sent["n"] - sent["left"],
+        "not 200": sent["non200"],
+        "streams without an end": sent["incomplete"],
+        "deltas a stream": sent["deltas_per"],
+    }
+    lines = errors.strip().splitlines()
+    first = f"; the first that was not 200: {lines[0]} {lines[-1][:200]}" if lines else ""
+    return ", ".join(f"{count:g} {what}" for what, count in counts.items()) + first

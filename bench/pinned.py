@@ -5,7 +5,13 @@ Run by path in an isolated Python (`-I -S`), so it knows the standard library al
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+
+def on_core(core: int, note: Path, argv: Sequence[str]) -> list[str]:
+    """The command line that runs `argv` on one core, its number noted."""
+    return [sys.executable, "-I", "-S", __file__, str(core), str(note), *argv]
 
 
 def main(cores: str, note: str, *command: str) -> None:

@@ -50,25 +50,54 @@ class Run:
 @pytest.mark.slow
 @needs_gcc
 def test_each_part_has_its_figures_and_nothing_is_left_behind():
-    run = Run("--seconds", "0.3", "--rounds", "1", "--json")
+    run = Run("json-64", "sse", "--seconds", "0.3", "--rounds", "1", "--json")
     status, said, errors = run.ends()
     assert (status, errors) == (0, "")
     found = json.loads(said)
-    assert found["concurrency"] == 64
-    assert set(found["kinds"]) == {"JSON", "SSE, 50 deltas"}
-    for kind in found["kinds"].values():
-        assert kind["requests"] > 0
-        assert kind["cpu_ms"]["gateway"]["lowest"] > 0
-        assert kind["cpu_ms"]["postgresql"].keys() == kind["cpu_ms"]["valkey"].keys() == FIGURE
-        assert kind["requests_per_second"].keys() == FIGURE
-    assert found["calibration_ms"]["lowest"] > 0
+    assert set(found["shapes"]) == {"json-64", "sse"}
+    assert set(found["shapes"]["json-64"]) == {"Tollgate", "Tollgate, two processes"}
+    for shape in found["shapes"].values():
+        ours = shape["Tollgate"]
+        assert ours["requests"]["lowest"] > 0
+        assert ours["gateway_cpu_ms"]["lowest"] > 0
+        assert ours["postgresql_cpu_ms"].keys() == ours["valkey_cpu_ms"].keys() == FIGURE
+        assert ours["requests_per_second"].keys() == FIGURE
+    assert found["noise"]["calibration_ms"]["lowest"] > 0
+    assert found["noise"].keys() >= {"flush_ms", "steal_percent", "gateway_core_percent", "other_core_percent"}
+    assert "profile-guided" in found["machine"]["python"]
     assert run.leftovers() == ([], [])
 
 
 @pytest.mark.slow
 @needs_gcc
+def test_streams_and_single_requests_have_theirs():
+    status, said, errors = Run("json-1", "paced", "leave", "--seconds", "0.3", "--rounds", "1", "--json").ends()
+    assert (status, errors) == (0, "")
+    found = json.loads(said)
+    one, paced, left = (found["shapes"][name]["Tollgate"] for name in ("json-1", "paced", "leave"))
+    assert one["p50_ms"]["median"] - one["direct_p50_ms"]["median"] == pytest.approx(one["added_p50_ms"]["median"])
+    assert one["flush_ms"]["median"] > 0
+    assert paced["event_cpu_us"]["median"] > 0
+    assert paced["ttfb_p50_ms"]["median"] > 0
+    assert left["cut"]["median"] + left["read_on"]["median"] == 100
+    assert left["left_open"]["median"] == 0
+
+
+@pytest.mark.slow
+@needs_gcc
+def test_a_thousand_streams_are_open_together():
+    status, said, errors = Run("open", "--json").ends()
+    assert (status, errors) == (0, "")
+    opened = json.loads(said)["shapes"]["open"]["Tollgate"]
+    assert opened["requests"]["median"] == 1000
+    assert opened["more_mb"]["median"] > 1
+    assert opened["threads"]["median"] >= 1
+
+
+@pytest.mark.slow
+@needs_gcc
 def test_a_stop_signal_ends_it_in_order():
-    run = Run("--seconds", "60")
+    run = Run("json-256", "--seconds", "60")
     deadline = time.monotonic() + 60
     while not any((folder / "load.pid").exists() for folder in run.folders()):
         assert run.process.poll() is None, run.ends()
@@ -79,7 +108,29 @@ def test_a_stop_signal_ends_it_in_order():
     assert run.leftovers() == ([], [])
 
 
+@pytest.mark.slow
+@needs_gcc
+def test_peers_that_are_absent_are_said_to_be_and_the_run_goes_on(tmp_path):
+    run = Run("json-64", "--peers", "--seconds", "0.2", "--rounds", "1", "--json", BENCH_PEERS=str(tmp_path))
+    status, said, errors = run.ends()
+    assert (status, errors) == (0, "")
+    found = json.loads(said)
+    assert found["absent"].keys() >= {"LiteLLM", "LiteLLM with database", "Portkey"}
+    assert "install-peers" in found["absent"]["LiteLLM"]
+    assert found["shapes"]["json-64"]["Tollgate"]["requests"]["lowest"] > 0
+    assert "not measured" in {goal["verdict"] for goal in found["goals"] if "LiteLLM" in goal["title"]}
+    if shutil.which("nginx"):
+        assert found["shapes"]["json-64"]["nginx"]["gateway_cpu_ms"]["lowest"] > 0
+    assert run.leftovers() == ([], [])
+
+
 def test_without_a_compiler_it_says_so_and_is_content():
     status, said, errors = Run(PATH="/nowhere").ends()
     assert (status, errors) == (0, "")
     assert "gcc is not installed" in said
+
+
+def test_a_shape_that_does_not_exist_is_named():
+    status, _, errors = Run("json-2").ends()
+    assert status == 2
+    assert "no such shape: json-2" in errors

@@ -1,0 +1,1 @@
+"""Other gateways, measured beside ours on the same upstream: each installed into a folder of its own."""
