@@ -76,6 +76,7 @@ class Relay:
                 client.when_gone(self._drain)
                 await self._outcome.dispatch()
                 self._exchange = await begin(self._outcome.sent)
+                del begin  # and with it the request's body
                 faults.reach("answer.begun")
                 await self._pass_on(self._exchange)
         except TimeoutError:
