@@ -189,12 +189,12 @@ class Relay:
     def _watched(self, block: bytes) -> tuple[bytes, bool]:
         """What may leave of a block, and whether the stream's ending is in it."""
         if self._tap.reading.ending is not None:
-            return nothing_new_of(block, self._tap.response), False
+            return nothing_new_of(block, self._tap), False
         self._shown, self._shown_id = self._tap.copied(), self._tap.reading.response_id
         start = self._tap.watch(block)
         if start is None:
             return block, False
-        return up_to_ending(block, start, self._tap.response), True
+        return up_to_ending(block, start, self._tap), True
 
     def _beginning(self, block: bytes) -> bytes:
         """The first event and all that came with it; empty while there are but comments: an error may be plain yet."""
