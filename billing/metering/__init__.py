@@ -7,5 +7,6 @@ batch.py        holds and ends that go in one call, each with whoever waits for 
 connection.py   carries calls out until it is known what became of them
 refusals.py     why a request is not admitted for money's sake
 alarms.py       ends that somebody should hear of at once
+waiting.py      for what others wait for too
 request_ids.py  ids by the database's clock
 """

@@ -22,6 +22,7 @@ from billing.metering.alarms import raise_alarms
 from billing.metering.batch import UNSAYABLE, Waiter
 from billing.metering.lane import Lane, is_fulfilled
 from billing.metering.refusals import BillingUnavailable
+from billing.metering.waiting import done_within
 from billing.record import Hold, Opened, Progress, Seen, Settlement, unanswered, void
 from billing.spool.writer import Kind, Spool, SpoolFailed, is_progress_due
 
@@ -130,7 +131,7 @@ class Meter:
         """Returns once the end outlives whatever dies: True if it is in the database, else it is on our disk."""
         waiter = self.settle_soon(settlement)
         faults.reach("final.spooled")
-        await _done(waiter, self._settle_seconds)
+        await done_within(waiter, self._settle_seconds)
         if not is_fulfilled(waiter):
             try:
                 await self._spool.sync()
@@ -194,24 +195,6 @@ class Meter:
             if await self._spool.probe():
                 return
             await asyncio.sleep(PROBE_SECONDS)
-
-
-async def _done(waiter: Waiter, seconds: float) -> None:
-    """Returns once it is done, or that late, whoever else waits for it: `asyncio.wait` of one, at half its cost."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def wake(_: object = None) -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    timer = loop.call_later(seconds, wake)
-    waiter.add_done_callback(wake)
-    try:
-        await ready
-    finally:
-        timer.cancel()
-        waiter.remove_done_callback(wake)
 
 
 def _expire(waiter: Waiter) -> None:

@@ -19,6 +19,7 @@ import msgspec
 
 from billing import faults
 from billing.metering.connection import Refused
+from billing.metering.waiting import done_within
 from billing.spool.writer import Kind, Spool, SpoolFailed
 from gateway.metrics import ALARMS
 from gateway.ownership.lane import Lane
@@ -132,8 +133,7 @@ class Ownership:
     async def named(self, question: Question) -> Known:
         nameable = tuple(name for name in question.responses if NAMEABLE.fullmatch(name))
         waiter = self._questions.hand_in(msgspec.structs.replace(question, responses=nameable))
-        await asyncio.wait([waiter], timeout=self._answer_seconds)
-        if not waiter.done():
+        if not await done_within(waiter, self._answer_seconds):
             waiter.cancel()
             raise Unavailable("the database hangs")
         try:
@@ -180,9 +180,7 @@ class Write:
     async def durable(self) -> None:
         """Returns once it outlives whatever dies. Repeated; NotKept where it names a response."""
         faults.reach("owner.before")
-        if not self._waiter.done():
-            await asyncio.wait([self._waiter], timeout=self._until - asyncio.get_running_loop().time())
-        if not self._waiter.done():
+        if not await done_within(self._waiter, self._until - asyncio.get_running_loop().time()):
             await self._keep()
         elif self._waiter.exception() is not None:
             self._not_kept("the database refuses it")
