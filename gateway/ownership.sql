@@ -3,28 +3,46 @@
 -- Owner rows and what was issued; the first owner of an id keeps it. An id is one upstream's: what another upstream calls
 -- the same is something else. True for each item whose id is its project's own.
 CREATE OR REPLACE FUNCTION gateway_own(items json) RETURNS json LANGUAGE plpgsql AS $$
+DECLARE
+    number int;
+    named int;  -- of them with an id
+    added int;
+    deletes boolean;
 BEGIN
-    -- In the order of ids: two processes that insert the same ones do not wait for each other.
-    INSERT INTO gateway_responseowner (response_id, organization_id, project_id, upstream_id, record_id, created_at)
-    SELECT DISTINCT ON (i.response_id, i.upstream_id) i.response_id, i.organization_id, i.project_id, i.upstream_id, i.record_id, now()
-    FROM ROWS FROM (json_to_recordset(items) AS (
-        response_id text, organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid)) WITH ORDINALITY
-        AS i(response_id, organization_id, project_id, upstream_id, record_id, n)
-    WHERE i.response_id <> '' ORDER BY i.response_id, i.upstream_id, i.n
-    ON CONFLICT DO NOTHING;
-
     INSERT INTO gateway_issued (record_id, organization_id, project_id, upstream_id, digests)
     SELECT i.record_id, i.organization_id, i.project_id, i.upstream_id, i.digests
     FROM json_to_recordset(items) AS i(
         organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid, digests bigint[])
     WHERE cardinality(i.digests) > 0 ORDER BY i.record_id
     ON CONFLICT DO NOTHING;
-
-    UPDATE gateway_responseowner o SET deleted_at = now()
-    FROM json_to_recordset(items) AS i(response_id text, project_id uuid, upstream_id uuid, is_deleted boolean)
-    WHERE i.is_deleted AND o.deleted_at IS NULL
-        AND (o.response_id, o.upstream_id, o.project_id) = (i.response_id, i.upstream_id, i.project_id);
-
+    IF strpos(items::text, '"response_id":') = 0 THEN  -- a key that no item has: answers that are not stored
+        RETURN array_to_json(array_fill(true, ARRAY[json_array_length(items)]));
+    END IF;
+    WITH item AS MATERIALIZED (
+        SELECT * FROM ROWS FROM (json_to_recordset(items) AS (
+            response_id text, organization_id uuid, project_id uuid, upstream_id uuid, record_id uuid,
+            is_deleted boolean)) WITH ORDINALITY
+            AS i(response_id, organization_id, project_id, upstream_id, record_id, is_deleted, n)
+    ), owned AS (
+        -- In the order of ids: two processes that insert the same ones do not wait for each other.
+        INSERT INTO gateway_responseowner (response_id, organization_id, project_id, upstream_id, record_id, created_at)
+        SELECT DISTINCT ON (response_id, upstream_id) response_id, organization_id, project_id, upstream_id, record_id, now()
+        FROM item WHERE response_id <> '' ORDER BY response_id, upstream_id, n
+        ON CONFLICT DO NOTHING RETURNING 1
+    )
+    SELECT count(*), count(*) FILTER (WHERE response_id <> ''), (SELECT count(*) FROM owned), bool_or(is_deleted)
+    INTO number, named, added, deletes FROM item;
+    IF deletes THEN
+        UPDATE gateway_responseowner o SET deleted_at = now()
+        FROM json_to_recordset(items) AS i(response_id text, project_id uuid, upstream_id uuid, is_deleted boolean)
+        WHERE i.is_deleted AND o.deleted_at IS NULL
+            AND (o.response_id, o.upstream_id, o.project_id) = (i.response_id, i.upstream_id, i.project_id)
+            -- So that no plan, made while there were few owners, reads all of them.
+            AND o.response_id = ANY (ARRAY(SELECT item ->> 'response_id' FROM json_array_elements(items) item));
+    END IF;
+    IF added = named THEN  -- nobody had any of them
+        RETURN array_to_json(array_fill(true, ARRAY[number]));
+    END IF;
     -- A statement of its own: it sees the rows for which the first one waited.
     RETURN (
         SELECT json_agg(coalesce(o.project_id = i.project_id, true) ORDER BY i.n)

@@ -45,8 +45,8 @@ class Owner(msgspec.Struct, frozen=True):
     record_id: UUID
 
 
-class Claimed(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be written of one answer. An empty `response_id` is none."""
+class Claimed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be written of one answer. An empty `response_id` is none, and is not even said."""
 
     organization_id: UUID
     project_id: UUID

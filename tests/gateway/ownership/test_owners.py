@@ -6,15 +6,17 @@ import itertools
 import json
 import uuid
 
+import msgspec
 import psycopg
 import pytest
 from psycopg_pool import AsyncConnectionPool
 
+from billing.metering.connection import OPTIONS
 from billing.record import REVIEW_FLAGS
 from billing.recovery.replay import Replay
 from billing.spool.writer import Spool
 from gateway.ownership.claim import Claim, owner_of
-from gateway.ownership.owners import Owner, Ownership, Question, Unavailable
+from gateway.ownership.owners import OWN, Owner, Ownership, Question, Unavailable, _claimed
 from gateway.upstream.failures import NotKept, Repeated
 from gateway.wire.references import Kind, digest_of
 from tests import plane_database
@@ -208,6 +210,30 @@ async def test_thousands_of_names_are_not_each_compared_with_each(started):
     known = await ownership.named(question(owner, *range(number + 15_000, number + 25_000)))
     assert len(known.issued) == 10_000
     assert all(found.is_own for found in known.issued)
+
+
+def test_what_is_written_reads_no_other_owner_however_few_there_were_when_it_was_planned(plane):
+    read = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'gateway_responseowner'"
+    with psycopg.connect(plane_database.url(), autocommit=True, options=OPTIONS) as connection:
+        connection.execute("TRUNCATE gateway_responseowner")
+        connection.execute("VACUUM ANALYZE gateway_responseowner")
+        owner = an_owner()
+
+        def write(*names, is_deleted=False):
+            items = [_claimed(owner, name, (), is_deleted=is_deleted) for name in names]
+            answer = connection.execute(OWN, [msgspec.json.encode(items).decode()]).fetchone()[0]
+            assert json.loads(answer) == [True] * len(names)
+
+        with connection.transaction():
+            write(an_id(), is_deleted=True)
+            names = [an_id() for _ in range(500)]
+            write(*names)
+            (before,) = connection.execute(read).fetchone()
+            write(an_id(), names[0])
+            write(names[1], is_deleted=True)
+            (after,) = connection.execute(read).fetchone()
+        assert after - before < 20
+        connection.execute("TRUNCATE gateway_responseowner")
 
 
 async def test_ids_that_nobody_can_name_are_not_asked_for_and_not_owned(started):
