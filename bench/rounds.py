@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from bench.figures import Figures, Round
 from bench.load import Failed
-from bench.setting import Noise, Setting
+from bench.noise import Noise
+from bench.setting import Setting
 from bench.shapes import Shape
 from bench.stand import Stand
 from bench.target import Target

@@ -63,7 +63,13 @@ def test_each_part_has_its_figures_and_nothing_is_left_behind():
         assert ours["postgresql_cpu_ms"].keys() == ours["valkey_cpu_ms"].keys() == FIGURE
         assert ours["requests_per_second"].keys() == FIGURE
     assert found["noise"]["calibration_ms"]["lowest"] > 0
-    assert found["noise"].keys() >= {"flush_ms", "steal_percent", "gateway_core_percent", "other_core_percent"}
+    assert found["noise"].keys() >= {
+        "flush_ms",
+        "strangers_percent",
+        "steal_percent",
+        "gateway_core_percent",
+        "other_core_percent",
+    }
     assert "profile-guided" in found["machine"]["python"]
     assert run.leftovers() == ([], [])
 
