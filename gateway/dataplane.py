@@ -70,10 +70,12 @@ class DataPlane:
         match = self._plain.get(request.path) or self._resolved(request)
         client.route = (match.route, request.method if request.method in METHODS else "other")
         response: Response = await match.func(request, *match.args, **match.kwargs)
-        if isinstance(response, RelayedAnswer):
-            await response.run(client)
-        else:
+        if not isinstance(response, RelayedAnswer):
             await _send(response, client)
+            return
+        running = response.run(client)
+        del response  # what goes upstream is with it: a body of megabytes need not lie here until a stream has ended
+        await running
 
     def _resolved(self, request: Request) -> ResolverMatch:
         try:

@@ -76,6 +76,7 @@ class Relay:
                 client.when_gone(self._drain)
                 await self._outcome.dispatch()
                 self._exchange = await begin(self._outcome.sent)
+                del begin  # and with it the request's body
                 faults.reach("answer.begun")
                 await self._pass_on(self._exchange)
         except TimeoutError:
@@ -188,12 +189,12 @@ class Relay:
     def _watched(self, block: bytes) -> tuple[bytes, bool]:
         """What may leave of a block, and whether the stream's ending is in it."""
         if self._tap.reading.ending is not None:
-            return nothing_new_of(block, self._tap.response), False
+            return nothing_new_of(block, self._tap), False
         self._shown, self._shown_id = self._tap.copied(), self._tap.reading.response_id
         start = self._tap.watch(block)
         if start is None:
             return block, False
-        return up_to_ending(block, start, self._tap.response), True
+        return up_to_ending(block, start, self._tap), True
 
     def _beginning(self, block: bytes) -> bytes:
         """The first event and all that came with it; empty while there are but comments: an error may be plain yet."""

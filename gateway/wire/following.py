@@ -2,20 +2,21 @@
 
 from gateway.wire.objects import Object, object_in
 from gateway.wire.stream import BORDER, DONE, data_of, events_of
-from gateway.wire.tap import TERMINAL, is_whole
+from gateway.wire.tap import TERMINAL, Tap, is_whole
 
 AGAIN = {*TERMINAL, "response.done"}  # some relays say the ending once more, or by another name
 KEEPALIVE = {"type", "sequence_number"}
 
 
-def up_to_ending(block: bytes, start: int, response: Object | None) -> bytes:
+def up_to_ending(block: bytes, start: int, tap: Tap) -> bytes:
     """A block of whole events with the ending at `start`, and behind that but what says nothing new."""
     end = block.index(BORDER, start) + len(BORDER)
-    return block[:end] + nothing_new_of(block[end:], response)
+    return block if end == len(block) else block[:end] + nothing_new_of(block[end:], tap)
 
 
-def nothing_new_of(block: bytes, response: Object | None) -> bytes:
-    """The comments, the [DONE], and what repeats the `response` of the ending."""
+def nothing_new_of(block: bytes, tap: Tap) -> bytes:
+    """The comments, the [DONE], and what repeats the response of the ending, which `tap` has read."""
+    response = tap.response
     return b"".join([event for event in events_of(block) if _says_nothing_new(event, response)])
 
 

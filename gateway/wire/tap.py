@@ -96,7 +96,7 @@ class Tap:
         self.reading = Reading()
         self.events = 0  # with data; one with several lines of data counts as several
         self.is_chat = False
-        self.response: Object | None = None  # as last seen, for an ending of our own
+        self._last_response = b""  # the event that showed it; as an object it takes three times the memory
         self.error: Object | None = None  # an upstream's own `error` event
         self._numbered_block = b""  # the last one with a sequence number
         self._unnumbered_events = 0  # since
@@ -112,6 +112,12 @@ class Tap:
         tap = Tap.__new__(Tap)
         tap.__dict__.update(self.__dict__)
         return tap
+
+    @property
+    def response(self) -> Object | None:
+        """The response object as last seen, for an ending of our own."""
+        response = (object_in(self._last_response) or {}).get("response")
+        return response if isinstance(response, dict) else None
 
     @property
     def delta_events(self) -> int:
@@ -171,16 +177,16 @@ class Tap:
             self.reading.begin(message)
             self.reading.report(message.get("usage"))
             return False
-        return self._ends_with_event(message)
+        return self._ends_with_event(message, data)
 
-    def _ends_with_event(self, message: Object) -> bool:
+    def _ends_with_event(self, message: Object, data: bytes) -> bool:
         kind, response = message.get("type"), message.get("response")
         if kind == "error" or (kind is None and message.get("error")):
             self.error = message
         self._give_item(kind, message.get("item"))
         if not isinstance(response, dict):
             return False
-        self.response = response
+        self._last_response = data
         ending = TERMINAL.get(kind) if isinstance(kind, str) else None
         if ending is None:
             self.reading.begin(response)

@@ -3,10 +3,12 @@
 import asyncio
 import hashlib
 import json
+from contextlib import ExitStack
 
 import pytest
 
 from tests.gateway.high_water import high_water
+from tests.gateway.memory import resident
 from tests.gateway_process import GatewayProcess
 from tests.raw_stream import RawStream
 from tests.tenants import Tenant
@@ -59,6 +61,19 @@ async def test_memory_is_bounded_by_the_largest_event_and_not_by_the_stream(room
     record_property("figures", f"{size // MIB} MiB in events of 4: {grown[0]} MiB more; in events of 30: {grown[1]}")
     assert after_long - before < 64 * MIB
     assert after_large - before < 320 * MIB
+
+
+def test_what_was_sent_upstream_is_not_kept_until_the_stream_has_ended(roomy, artist, record_property):
+    text = "x" * (4 * MIB)
+    with artist.stream("sim-hold-0-8", text) as first:
+        next(first.iter_raw())
+        before = resident(roomy)
+        with ExitStack() as stack:
+            for _ in range(8):
+                next(stack.enter_context(artist.stream("sim-hold-0-8", text)).iter_raw())
+            grown = resident(roomy) - before
+    record_property("figures", f"8 streams of requests of 4 MiB: {grown // MIB} MiB more")
+    assert grown < 16 * MIB
 
 
 def test_an_event_beyond_the_bound_ends_in_a_failure_and_is_billed_by_estimate(roomy, artist, upstream):

@@ -30,10 +30,10 @@ def passed(chunks):
     tap, left = Tap(), b""
     for block in chunks:
         if tap.reading.ending is not None:
-            left += nothing_new_of(block, tap.response)
+            left += nothing_new_of(block, tap)
             continue
         at = tap.watch(block)
-        left += block if at is None else up_to_ending(block, at, tap.response)
+        left += block if at is None else up_to_ending(block, at, tap)
     return left
 
 
