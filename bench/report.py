@@ -19,6 +19,7 @@ from bench.target import Target
 NOISE = {
     "calibration_ms": f"CPU-ms of {CALIBRATION_STEPS:,} steps of a loop in pure Python",
     "flush_ms": "ms of a page written and flushed to the disk (fdatasync)",
+    "strangers_percent": "% of the cores' time taken by programs that are not the bench's",
     "steal_percent": "% of the cores' time taken by other machines (steal)",
     "gateway_core_percent": "% that the gateway's core was busy",
     "other_core_percent": "% that the core of all else was busy",

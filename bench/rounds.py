@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from bench.figures import Figures, Round
 from bench.load import Failed
-from bench.setting import Noise, Setting
-from bench.shapes import Shape
+from bench.noise import Noise
+from bench.setting import Setting
+from bench.shapes import SHAPES, Shape
 from bench.stand import Stand
 from bench.target import Target
 
@@ -28,7 +29,7 @@ class Rounds:
     def measure(self, shapes: Iterable[Shape], rounds: int) -> Figures:
         alone = [shape for shape in shapes if shape.alone]
         shared = [shape for shape in shapes if not shape.alone]
-        self._warm_up(shared)
+        self._warm_up()
         for shape in alone:
             self._measure(shape, self._ours)
         for _ in range(rounds):
@@ -41,12 +42,12 @@ class Rounds:
         pair = [self._pair] if shape.name == PAIRED else []
         return [self._ours, *pair, *(self._peers if shape.peers else [])]
 
-    def _warm_up(self, shapes: Iterable[Shape]) -> None:
+    def _warm_up(self) -> None:
+        """With requests and streams, whatever is measured."""
         warm = replace(self._setting, seconds=WARM_UP_SECONDS)
-        for target in (self._ours, self._pair, *self._peers):
-            for shape in shapes:
-                if shape.name in WARMING and target in self._targets(shape):
-                    self._tried(shape, target, warm)
+        for shape in [shape for shape in SHAPES if shape.name in WARMING]:
+            for target in self._targets(shape):
+                self._tried(shape, target, warm)
 
     def _measure(self, shape: Shape, target: Target) -> None:
         if target.name in self.figures.missing.get(shape.name, {}):

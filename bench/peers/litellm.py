@@ -17,7 +17,7 @@ from bench.peers.peer import FOLDER, LITELLM, LITELLM_DATABASE, NOT_INSTALLED, A
 from gateway.local.embedded import PostgresServer, database_url
 from gateway.local.processes import Service
 
-# 1.107.0 of LiteLLM was not its makers'.
+# Fixed: a 1.107.0 was reported as compromised.
 PACKAGES = (
     "litellm[proxy]==1.106.2", "httptools", "opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp",
 )  # fmt: skip
