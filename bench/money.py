@@ -132,7 +132,7 @@ def _calls(owners: list[Owner]) -> Iterator[list[str]]:
         held = [_hold(owners[(number + n) % len(owners)]) for n in range(BATCH)]
         number += BATCH
         batch.holds = {hold.id: (hold, waiter) for hold in held}
-        yield [batch.end_items(), batch.hold_items()]
+        yield batch.parameters()
 
 
 async def _observed(url: str, folder: Path, owners: list[Owner], seconds: float) -> dict[str, list[float]]:

@@ -1,4 +1,7 @@
-"""How a usage record is opened and ended: what the gateway hands to the meter. Field names are the record's columns."""
+"""How a usage record is opened and ended: what the gateway hands to the meter. Field names are the record's columns.
+
+What has its default is left out where it is encoded: billing/sql/items.sql has the same defaults.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -20,7 +23,7 @@ REVIEW_FLAGS = frozenset(
 )  # fmt: skip
 
 
-class Hold(msgspec.Struct, frozen=True, kw_only=True):
+class Hold(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request that is about to go upstream, and the most it may cost."""
 
     id: UUID
@@ -35,9 +38,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str
     price_id: UUID | None
     stream: bool
-    asked_service_tier: str
-    client_request_id: str
-    retry_count: int
+    asked_service_tier: str = ""
+    client_request_id: str = ""
+    retry_count: int = 0
     request_bytes: int
     hold_nano_usd: int
     hold_tokens: int
@@ -66,7 +69,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     above_input_tokens: int = 0
 
 
-class Settlement(msgspec.Struct, frozen=True, kw_only=True):
+class Settlement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a request ended: `state` settled or void, `usage_source` as in UsageRecord.Source."""
 
     id: UUID

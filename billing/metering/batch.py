@@ -66,6 +66,11 @@ class Batch:
             single.holds[record_id] = hold
             yield single
 
+    def parameters(self, *, of_holds: bool = True) -> list[str]:
+        """Of WRITE: the ends and, if asked for, the holds, both after their ids."""
+        holds = [_array(self.holds), self.hold_items()] if of_holds else ["{}", "[]"]
+        return [_array(self.ends), self.end_items(), *holds]
+
     def end_items(self, of: Iterable[UUID] | None = None) -> str:
         """The ends as JSON, in the order of their ids, which is the order of locks; all, or those of some ids."""
         ids = self.ends if of is None else of
@@ -82,6 +87,11 @@ class Batch:
 def items_of(holds: Iterable[Hold]) -> str:
     """Holds as JSON, in the order of their ids."""
     return _json(sorted(holds, key=lambda hold: hold.id))
+
+
+def _array(ids: Iterable[UUID]) -> str:
+    """An array of ids as PostgreSQL reads it, in their order."""
+    return f"{{{msgspec.json.encode(sorted(ids)).decode()[1:-1]}}}"
 
 
 def _taken(items: dict[UUID, T], most: int) -> dict[UUID, T]:

@@ -21,12 +21,11 @@ logger = logging.getLogger(__name__)
 
 TIGHT_SECONDS = 1.0
 MOST_TIGHT = 10_000
-WRITE = "SELECT billing_write(%s::json, %s::json)"
+WRITE = "SELECT billing_write(%s::uuid[], %s::json, %s::uuid[], %s::json)"
 END_EXACTLY = "SELECT billing_end_exactly(%s::json)::text"
 HOLD_EXACTLY = "SELECT billing_hold_exactly(%s::json)::text"
 HOLD_ANEW = "SELECT billing_hold_anew(%s::json)"
 MARK = "SELECT billing_mark_progress(%s::json)"
-NOTHING = "[]"
 GAVE_UP = ("TG001", "23505")  # how WRITE says that it did nothing
 
 
@@ -87,7 +86,7 @@ class Writing:
         try:
             ended = []
             if rest.ends or rest.holds:
-                ended = await self._connection.call(WRITE, [rest.end_items(), rest.hold_items()], GAVE_UP)
+                ended = await self._connection.call(WRITE, rest.parameters(), GAVE_UP)
         except GaveUp:
             await self._end_items(batch)
             await self._hold_exactly(batch)
@@ -100,7 +99,7 @@ class Writing:
         """The ends alone: they always fit."""
         if batch.ends:
             try:
-                ended = await self._connection.call(WRITE, [batch.end_items(), NOTHING], GAVE_UP)
+                ended = await self._connection.call(WRITE, batch.parameters(of_holds=False), GAVE_UP)
             except GaveUp:
                 ended = []
             await self._ended(batch, ended)

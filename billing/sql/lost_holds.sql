@@ -10,11 +10,7 @@ DECLARE
 BEGIN
     windows := ARRAY(SELECT id FROM billing_lock_windows(holds));
     FOR item IN
-        SELECT * FROM json_to_recordset(holds) AS h(
-            id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,
-            upstream_id uuid, upstream text, upstream_model text, price_id uuid, stream boolean,
-            asked_service_tier text, client_request_id text, retry_count smallint, request_bytes bigint,
-            hold_nano_usd bigint, hold_tokens bigint, flags text[])
+        SELECT * FROM billing_holds_of(holds)
     LOOP
         CONTINUE WHEN EXISTS (SELECT FROM billing_hold WHERE id = item.id)
             OR EXISTS (SELECT FROM billing_usagerecord WHERE id = item.id)

@@ -1,5 +1,4 @@
--- The functions that billing/metering calls. A batch is a JSON array of objects whose keys are the columns of the hold
--- or record. Locks are taken in one order everywhere: holds and records by id, then windows by id.
+-- The functions that billing/metering calls. What a batch is says items.sql. Locks are taken in one order everywhere: holds and records by id, then windows by id.
 
 -- What a request takes of a quota: `amount` against a hard one, nothing against a soft one.
 CREATE OR REPLACE FUNCTION billing_held_amount(held_as text, nano_usd bigint, tokens bigint) RETURNS bigint
@@ -54,11 +53,7 @@ BEGIN
     SELECT array_agg(w.id), array_agg(w.limit_amount - w.posted - w.held), array_agg(0::bigint) INTO windows, room, added
     FROM billing_lock_windows(holds) w;
     FOR item IN
-        SELECT * FROM json_to_recordset(holds) AS h(
-            id uuid, organization_id uuid, project_id uuid, api_key_id uuid, process_id uuid, endpoint text, model text,
-            upstream_id uuid, upstream text, upstream_model text, price_id uuid, stream boolean,
-            asked_service_tier text, client_request_id text, retry_count smallint, request_bytes bigint,
-            hold_nano_usd bigint, hold_tokens bigint, flags text[])
+        SELECT * FROM billing_holds_of(holds)
     LOOP
         found_as := CASE WHEN EXISTS (SELECT FROM billing_usagerecord WHERE id = item.id) THEN 'ended'
             WHEN EXISTS (SELECT FROM billing_hold WHERE id = item.id) THEN 'exists' END;
@@ -147,7 +142,7 @@ BEGIN
         SELECT * INTO ended FROM billing_usagerecord WHERE id = item.id;
         IF NOT FOUND THEN
             IF EXISTS (SELECT FROM billing_hold WHERE id = item.id) THEN
-                PERFORM billing_write(json_build_array(item.value), '[]');
+                PERFORM billing_write(ARRAY[item.id], json_build_array(item.value), '{}', '[]');
                 outcomes := outcomes || jsonb_build_object(item.id, 'ended');
             ELSE
                 outcomes := outcomes || jsonb_build_object(item.id, 'unknown');
@@ -188,10 +183,7 @@ DECLARE
     requests int;
     changes bigint[];
 BEGIN
-    SELECT * INTO new FROM json_to_record(truth) AS e(
-        usage_source text, response_id text, served_model text, service_tier text, input_tokens bigint,
-        cached_tokens bigint, cache_write_tokens bigint, output_tokens bigint, reasoning_tokens bigint,
-        tool_calls jsonb, reported_usage jsonb, cost_nano_usd bigint, lines jsonb, flags text[]);
+    SELECT * INTO new FROM billing_ends_of(json_build_array(truth));
     IF least(new.input_tokens, new.cached_tokens, new.cache_write_tokens, new.output_tokens, new.reasoning_tokens,
         new.cost_nano_usd) < 0 THEN
         RAISE EXCEPTION 'usage below zero' USING ERRCODE = 'check_violation';

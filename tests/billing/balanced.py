@@ -119,7 +119,7 @@ def requests(books, chance, keys, days_ago=0):
             hold_tokens=chance.randrange(200, 1000), price_id=price_id, process_id=process_id,
         ))  # fmt: skip
     holds.sort(key=lambda hold: hold.id)
-    _, (_, items) = batch_of(holds, [])
+    _, (*_, items) = batch_of(holds, [])
     outcomes = books.execute("SELECT billing_hold_exactly(%s::json)", [items]).fetchone()[0]
     assert {outcome["outcome"] for outcome in outcomes.values()} == {"held"}
     if days_ago:
@@ -168,7 +168,7 @@ def _end(books, settlement):
     statement, parameters = batch_of([], [settlement])
     if books.execute(statement, parameters).fetchone()[0] == [settlement.id]:
         return
-    outcomes = books.execute("SELECT billing_end_exactly(%s::json)", [parameters[0]]).fetchone()[0]
+    outcomes = books.execute("SELECT billing_end_exactly(%s::json)", [parameters[1]]).fetchone()[0]
     assert outcomes == {str(settlement.id): "adjusted"}, json.dumps(outcomes)
 
 

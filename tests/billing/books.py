@@ -44,7 +44,7 @@ def batch_of(holds, ends):
     batch = Batch()
     batch.holds = {hold.id: (hold, None) for hold in holds}
     batch.ends = {end.id: End(end, None, None) for end in ends}
-    return WRITE, [batch.end_items(), batch.hold_items()]
+    return WRITE, batch.parameters()
 
 
 def hold_of(**fields):
@@ -65,11 +65,11 @@ def settled(hold, nano_usd=100, **fields):
 
 def end(connection, settlement):
     """As the lane does it: what has no open hold is looked at again."""
-    statement, (ends, holds) = batch_of([], [settlement])
+    statement, parameters = batch_of([], [settlement])
     with connection.cursor(row_factory=tuple_row) as cursor:
-        (ended,) = cursor.execute(statement, [ends, holds]).fetchone()
+        (ended,) = cursor.execute(statement, parameters).fetchone()
         if not ended:
-            cursor.execute(END_EXACTLY, [ends])
+            cursor.execute(END_EXACTLY, [parameters[1]])
 
 
 class Books:
@@ -110,7 +110,7 @@ class Books:
     def decide(self, *holds):
         """Holds them one by one; what became of each."""
         statement = f"{HOLD_EXACTLY} AS outcomes"
-        outcomes = outcomes_of(self.execute(statement, batch_of(holds, [])[1][1]).fetchone()["outcomes"])
+        outcomes = outcomes_of(self.execute(statement, batch_of(holds, [])[1][3]).fetchone()["outcomes"])
         return [outcomes[hold.id] for hold in holds]
 
     def window(self, quota_id):

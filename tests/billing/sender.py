@@ -6,7 +6,7 @@ import msgspec
 import psycopg
 
 from billing.metering.connection import OPTIONS, REFUSALS
-from billing.metering.writing import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, NOTHING, WRITE
+from billing.metering.writing import END_EXACTLY, GAVE_UP, HOLD_EXACTLY, MARK, WRITE
 from tests.billing.books import batch_of
 
 NAME = "sender"
@@ -29,12 +29,12 @@ class Sender:
 
     def send(self, holds=(), ends=()):
         """The outcome of each hold and end by id, once it is known: held, ended, and what the exact functions say."""
-        _, [end_items, hold_items] = batch_of(holds, ends)
+        _, parameters = batch_of(holds, ends)
         try:
-            ended = set(self.call(WRITE, [end_items, hold_items]))
+            ended = set(self.call(WRITE, parameters))
         except GaveUp:
-            outcomes = self._end(ends, end_items) if ends else {}
-            return outcomes | (self._hold_exactly(hold_items) if holds else {})
+            outcomes = self._end(ends) if ends else {}
+            return outcomes | (self._hold_exactly(parameters[3]) if holds else {})
         missed = self._end_exactly([end for end in ends if end.id not in ended])
         return missed | {str(item): "ended" for item in ended} | {str(hold.id): "held" for hold in holds}
 
@@ -61,16 +61,16 @@ class Sender:
                         self._connection.close()
                     self._connection = None
 
-    def _end(self, ends, end_items):
+    def _end(self, ends):
         try:
-            ended = set(self.call(WRITE, [end_items, NOTHING]))
+            ended = set(self.call(*batch_of((), ends)))
         except GaveUp:
             ended = set()
         missed = self._end_exactly([end for end in ends if end.id not in ended])
         return missed | {str(item): "ended" for item in ended}
 
     def _end_exactly(self, ends):
-        return msgspec.json.decode(self.call(END_EXACTLY, [batch_of((), ends)[1][0]])) if ends else {}
+        return msgspec.json.decode(self.call(END_EXACTLY, [batch_of((), ends)[1][1]])) if ends else {}
 
     def _hold_exactly(self, hold_items):
         answer = msgspec.json.decode(self.call(HOLD_EXACTLY, [hold_items]))

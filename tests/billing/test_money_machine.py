@@ -127,14 +127,14 @@ class Money(RuleBasedStateMachine):
         ending = data.draw(st.lists(st.sampled_from(pending), max_size=3, unique=True)) if pending else []
         holds = [self._new_hold(data) for _ in range(data.draw(st.integers(0, 3)))]
         ends = [self._new_end(data, hold) for hold in ending]
-        _, [end_items, hold_items] = batch_of(holds, ends)
+        _, parameters = batch_of(holds, ends)
         with psycopg.connect(self.url) as connection:
             try:
-                connection.execute(WRITE, [end_items, hold_items])
+                connection.execute(WRITE, parameters)
             except psycopg.Error:
                 connection.rollback()
-                connection.execute(END_EXACTLY, [end_items])
-                connection.execute(HOLD_EXACTLY, [hold_items])
+                connection.execute(END_EXACTLY, [parameters[1]])
+                connection.execute(HOLD_EXACTLY, [parameters[3]])
                 commits = False
             if not commits:
                 connection.rollback()

@@ -71,11 +71,11 @@ def write(holds=(), ends=()):
 
 
 def hold_exactly(*holds):
-    return HOLD_EXACTLY, [write(holds)[1][1]]
+    return HOLD_EXACTLY, [write(holds)[1][3]]
 
 
 def end_exactly(*ends):
-    return END_EXACTLY, [write((), ends)[1][0]]
+    return END_EXACTLY, [write((), ends)[1][1]]
 
 
 def outcome(future, hold):
@@ -172,7 +172,7 @@ def test_a_lost_hold_made_anew_while_its_window_ends_is_in_the_books(tenancy, ot
     one.execute(*hold_exactly(tenancy.hold(owner, 40)))
     with one.transaction():
         one.execute(*write([tenancy.hold(owner, 50)]))
-        anew = HOLD_ANEW, [write([tenancy.hold(owner, 60)])[1][1]]
+        anew = HOLD_ANEW, [write([tenancy.hold(owner, 60)])[1][3]]
         waiting = others.blocked(two, anew)
         one.execute("UPDATE billing_quotawindow SET ends_at = now() WHERE quota_id = %s", [quota])
         one.execute("UPDATE billing_quota SET window_ends_at = now() WHERE id = %s", [quota])

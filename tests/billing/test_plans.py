@@ -72,15 +72,14 @@ def test_a_batch_reads_its_own_rows_alone(crowded, plan_of):
 
     released = part(plan, "released")
     assert re.search(r"Scan (on|using) billing_hold_pkey .*rows=2.00 loops=1.*\n *Index Cond: \(id = ANY", released)
-    quotas = part(plan, "h")
+    held = part(plan, "held")
     assert re.search(
         r"Scan using quota_in_force_of_organization .*rows=2.00 loops=3.*\n"
-        r" *Index Cond: \(\(organization_id = h_1.organization_id\) AND \(scope_id = ANY",
-        quotas,
+        r" *Index Cond: \(\(organization_id = \w+.organization_id\) AND \(scope_id = ANY",
+        held,
     )
-    ended = re.findall(r"Scan using billing_usagerecord_\w+ on .*\n.*", plan)
-    assert all("Index Cond: (id = h_" in scan for scan in ended)
-    assert len([scan for scan in ended if "never executed" not in scan]) == 1  # this month's partition
+    (ended,) = re.findall(r"Scan using billing_usagerecord_\w+ on .*\n.*", plan)  # this month's partition
+    assert re.search(r"loops=3\b.*\n *Index Cond: \(.*\(id = h.id\)", ended)
 
 
 def test_windows_are_locked_in_the_order_of_their_ids(crowded, plan_of):

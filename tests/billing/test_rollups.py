@@ -58,7 +58,7 @@ def history(books):
     end(books, hold := write(books, model="o3-pro"), void(hold.id, 502))
     end(books, hold := write(books, at=now - timedelta(hours=1)), settled(hold, 50, usage_source="estimated"))
     ledger.post_settled()
-    truth = batch_of([], [settled(hold, 80, usage_source="recovered")])[1][0]
+    truth = batch_of([], [settled(hold, 80, usage_source="recovered")])[1][1]
     assert books.execute("SELECT billing_end_exactly(%s) AS n", truth).fetchone()["n"] == {str(hold.id): "adjusted"}
     ledger.post_settled()
 

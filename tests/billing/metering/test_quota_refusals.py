@@ -66,7 +66,7 @@ async def test_a_tight_organization_keeps_no_other_from_the_fast_way(lane, tenan
     assert [type(outcome) for outcome in outcomes] == [QuotaExceeded, type(None), type(None)]
     assert [statement for statement, _ in calls[1:]] == [writing.WRITE, writing.HOLD_EXACTLY]
     (_, fast), (_, exact) = calls[1:]
-    assert [str(item.id) in fast[1] for item in (tight, roomy)] == [False, True]
+    assert [str(item.id) in fast[3] for item in (tight, roomy)] == [False, True]
     assert [str(item.id) in exact[0] for item in (tight, roomy)] == [True, False]
 
 
