@@ -1,4 +1,5 @@
--- The functions that billing/metering calls. What a batch is says items.sql. Locks are taken in one order everywhere: holds and records by id, then windows by id.
+-- The functions that billing/metering calls. What a batch is says items.sql. Locks are taken in one order everywhere: holds
+-- and records by id, then windows by id.
 
 -- What a request takes of a quota: `amount` against a hard one, nothing against a soft one.
 CREATE OR REPLACE FUNCTION billing_held_amount(held_as text, nano_usd bigint, tokens bigint) RETURNS bigint
