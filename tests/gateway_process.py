@@ -30,8 +30,10 @@ TENTHS = {
 class GatewayProcess:
     """`url` is the base URL for clients, `log` what it wrote."""
 
-    def __init__(self, folder: Path, *, tenths=True, **bounds: str):
-        """`bounds` are settings; those that are not given are a tenth of the real ones, or the real ones."""
+    def __init__(self, folder: Path, *, tenths=True, application="", **bounds: str):
+        """`bounds` are settings; those that are not given are a tenth of the real ones, or the real ones.
+        `application`: a test's own instead of the gateway's.
+        """
         self._listener = listen("127.0.0.1", 0)
         self.origin = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.url = f"{self.origin}/v1"
@@ -47,7 +49,8 @@ class GatewayProcess:
             "METRICS_TOKEN": "metrics",
             **bounds,
         }
-        self._service = type(service)(**{**_fields(service), "env": {**service.env, **environment}})
+        argv = [application or word if word == "gateway.asgi:application" else word for word in service.argv]
+        self._service = type(service)(**{**_fields(service), "argv": argv, "env": {**service.env, **environment}})
         self.process: Process | None = None
 
     def __enter__(self):
