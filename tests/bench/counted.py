@@ -4,17 +4,16 @@ A doubled cost on the way of a request shows in them, whatever the machine's moo
 """
 
 import sys
+from collections import Counter
 
 from gateway.asgi import application as gateway
 
 PATH = "/calls"
-made = 0
+made = Counter()
 
 
 def _count(frame, event, argument):
-    global made
-    if event in {"call", "c_call"}:
-        made += 1
+    made[event] += 1
 
 
 async def application(scope, receive, send):
@@ -24,6 +23,6 @@ async def application(scope, receive, send):
     if scope.get("path") != PATH:
         await gateway(scope, receive, send)
         return
-    body = str(made).encode()
+    body = str(made["call"] + made["c_call"]).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})
