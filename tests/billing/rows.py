@@ -33,7 +33,7 @@ def held_record(key, *, record_id=None, model="gpt-5", at=None):
         "stream": True, "asked_service_tier": "", "client_request_id": "", "retry_count": 0,
         "request_bytes": 400, "hold_nano_usd": 5_000_000, "hold_tokens": 5_000, "flags": [],
     }  # fmt: skip
-    _call(WRITE, ["[]", json.dumps([hold])])
+    _call(WRITE, ["{}", "[]", f"{{{record_id}}}", json.dumps([hold])])
     if at:
         Hold.objects.filter(id=record_id).update(created_at=at)
     return record_id
@@ -74,7 +74,7 @@ def _end(record_id, fields):
         "reasoning_tokens": 0, "delta_events": 0, "tool_calls": {}, "reported_usage": None, "cost_nano_usd": 0,
         "lines": [], "flags": [], "first_byte_ms": 120, "latency_ms": 900,
     } | fields  # fmt: skip
-    assert _call(WRITE, [json.dumps([end]), "[]"]) == [record_id]
+    assert _call(WRITE, [f"{{{record_id}}}", json.dumps([end]), "{}", "[]"]) == [record_id]
 
 
 def _call(statement, parameters):
