@@ -196,7 +196,7 @@ def test_a_client_that_leaves_before_the_answer_has_a_record_that_ends(gateway, 
     held = Hold.objects.filter(organization=acme.organization)
     for _ in range(5):
         with Wire(gateway) as wire:
-            wire.send(asked("POST /v1/responses", acme, b'{"model": "sim-delay-100.ok", "input": "hi"}'))
+            wire.send(asked("POST /v1/responses", acme, b'{"model": "sim-delay-500.ok", "input": "hi"}'))
             until(held.exists)
         until(lambda: not held.exists())
     assert [(record.state, record.usage_source) for record in acme.records()] == [("settled", "drained")] * 5
@@ -299,6 +299,17 @@ async def test_who_left_is_told_of_once_and_sent_nothing_more():
     await client.send(b"x")
     await client.end(b"y")
     assert (len(called.sent), told) == (1, [1])
+    client.release()
+
+
+async def test_whether_a_client_has_left_is_known_to_the_moment():
+    called, told = Called("/"), []
+    client = Client(called.receive, called.send, uuid.uuid4(), Watch())
+    client.when_gone(lambda: told.append(1))
+    assert not client.has_left()
+    called.leaves.set()
+    assert client.has_left()
+    assert (client.is_gone, told) == (True, [1])
     client.release()
 
 
