@@ -1,6 +1,7 @@
 """The connection that a request came on and its answer goes to, over ASGI."""
 
 import asyncio
+import io
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -38,7 +39,7 @@ class Client:
 
     async def read_body(self, most: int) -> bytes:
         """The whole body. BodyTooLarge, once it has been read on and dropped; ClientLeft where it never ends."""
-        pieces, size = [], 0
+        body, size = io.BytesIO(), 0  # not a list: tiny pieces would take twenty times their size there
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
@@ -47,18 +48,21 @@ class Client:
             piece = message.get("body", b"")
             size += len(piece)
             if size <= most:
-                pieces.append(piece)
+                body.write(piece)
             if not message.get("more_body", False) or size > MOST_DROPPED_BYTES:
                 break
         if size > most:
             raise BodyTooLarge(most)
-        return b"".join(pieces)
+        return body.getvalue()
 
     def when_gone(self, act: Callable[[], None]) -> None:
         """Calls `act` once the client has left, within 2 * LOOK_SECONDS."""
         self._act = act
+        # To ask lets the server read on: behind a large body it does not, and would not see that the client leaves.
         if self.is_gone:
             act()
+        elif self._is_told():
+            self._left()
         else:
             self._watch.add(self)
 

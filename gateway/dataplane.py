@@ -59,7 +59,10 @@ class DataPlane:
             if not client.has_started:
                 await self._refuse(client, Stopping(), request_id)
         except Exception as error:
-            await self._refuse(client, error, request_id)
+            try:
+                await self._refuse(client, error, request_id)
+            finally:
+                _let_go(error)
         finally:
             self.runtime.meter.release(request_id)
             client.release()
@@ -96,6 +99,15 @@ async def _send(response: HttpResponse, client: Client) -> None:
     headers.append((b"content-length", b"%d" % len(response.content)))
     await client.start(response.status_code, headers)
     await client.end(response.content)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Who keeps an error keeps all that it was raised through, and so the request's body; and what it was raised
+    through, futures and frames, often keeps the error: such a circle would lie there until the collector comes by.
+    """
+    while error is not None and error.__traceback__ is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _without_variables(resolver: URLResolver) -> dict[str, ResolverMatch]:

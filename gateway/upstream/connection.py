@@ -19,7 +19,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._error: Exception | None = None
+        self._error: httpx.HTTPError | None = None
         self._closed = False
         self.on_close: Callable[[Connection], None] = lambda _: None
         self.idle_since = 0.0
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
 
     async def _wait(self, seconds: float) -> None:
         if self._error is not None:
-            raise self._error
+            raise _anew(self._error)
         self._waiter = self._loop.create_future()
         self._seconds, self._due = seconds, self._loop.time() + seconds
         if self._timer is None:
@@ -151,6 +151,8 @@ class Connection(asyncio.Protocol):
             raise httpx.RemoteProtocolError("The upstream answered what was not asked.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._headers_complete:  # a trailer: the answer's headers are with others by now
+            return
         key, text = name.decode("latin-1").lower(), value.decode("latin-1")
         self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
         self._header_bytes += len(name) + len(value)
@@ -189,8 +191,13 @@ class Connection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _fail(self, error: Exception) -> None:
-        self._error = self._error or error
+    def _fail(self, error: httpx.HTTPError) -> None:
+        self._error = self._error or _anew(error)
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(self._error)
+            self._waiter.set_exception(_anew(self._error))
         self.abort()
+
+
+def _anew(error: httpx.HTTPError) -> httpx.HTTPError:
+    """The same, raised nowhere yet: one that is kept here would keep all that it was raised through, so the request."""
+    return type(error)(str(error))

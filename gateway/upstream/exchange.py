@@ -4,6 +4,7 @@ Nothing of httpx but its exceptions is on this way: a request and a response of 
 """
 
 import asyncio
+import io
 import logging
 import re
 from collections.abc import Callable
@@ -82,13 +83,12 @@ class Exchange:
 
     async def read(self, most: int) -> bytes:
         """The whole body; TooLarge where it is larger than `most` bytes."""
-        pieces, size = [], 0
+        body = io.BytesIO()  # not a list: tiny pieces would take twenty times their size there
         while chunk := await self.chunk():
-            pieces.append(chunk)
-            size += len(chunk)
-            if size > most:
-                raise TooLarge(f"an answer of more than {most} bytes", size)
-        return b"".join(pieces)
+            body.write(chunk)
+            if body.tell() > most:
+                raise TooLarge(f"an answer of more than {most} bytes", body.tell())
+        return body.getvalue()
 
     def restored(self, document: bytes) -> bytes:
         """The answer, or some of its events, as the tenant is to see it."""

@@ -1,9 +1,11 @@
 """The lean handler: odd requests, odd connections, and that every answer is one of ours."""
 
 import asyncio
+import gc
 import json
 import re
 import socket
+import tracemalloc
 import types
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from billing.models import Hold
 from gateway.client import Client, Watch
 from gateway.dataplane import DataPlane
 from gateway.runtime import Runtime
+from gateway.wire.invalid import InvalidRequest
 from tests.tenants import until
 
 GOOD = b'{"model": "sim-ok", "input": "hi"}'
@@ -237,6 +240,29 @@ async def fails(request):
     raise LookupError("secret-canary")
 
 
+class Body(bytes):
+    """A request's body that is missed."""
+
+    left = 0
+
+    def __new__(cls):
+        cls.left += 1
+        return super().__new__(cls)
+
+    def __del__(self):
+        Body.left -= 1
+
+
+async def is_refused(request):
+    body = Body()
+    kept = asyncio.get_running_loop().create_future()  # as whoever is held or settled waits for one
+    kept.set_exception(LookupError("no room"))
+    try:
+        await kept
+    except LookupError as error:
+        raise InvalidRequest(f"too much for {len(body)}") from error
+
+
 async def waits(request):
     await asyncio.Event().wait()
 
@@ -250,7 +276,12 @@ async def data_plane():
     plane = DataPlane()
     plane.runtime = Runtime()
     routes = types.ModuleType("routes")
-    routes.urlpatterns = [path("fails", fails), path("waits", waits), path("answers", answers)]
+    routes.urlpatterns = [
+        path("fails", fails),
+        path("refused", is_refused),
+        path("waits", waits),
+        path("answers", answers),
+    ]
     plane._resolver = get_resolver(routes)
     return plane
 
@@ -263,6 +294,35 @@ async def test_a_fault_of_ours_is_a_500_that_tells_nothing_but_the_id(data_plane
     assert b"Traceback" not in called.answer[2]
     assert called.answer[1]["x-request-id"] in caplog.text
     assert "LookupError" in caplog.text
+
+
+async def test_nothing_of_a_refused_request_waits_for_the_collector(data_plane):
+    called = Called("/refused")
+    gc.collect()
+    gc.disable()
+    try:
+        await data_plane(called.scope, called.receive, called.send)
+        assert is_ours(called.answer) == 400
+        assert Body.left == 0
+    finally:
+        gc.enable()
+
+
+async def test_a_body_in_tiny_pieces_takes_no_more_memory_than_its_size():
+    pieces = 200_000
+
+    async def receive():
+        nonlocal pieces
+        pieces -= 1
+        return {"type": "http.request", "body": bytes(range(pieces % 100, pieces % 100 + 2)), "more_body": pieces > 0}
+
+    client = Client(receive, None, uuid.uuid4(), Watch())
+    tracemalloc.start()
+    try:
+        assert len(await client.read_body(1_000_000)) == 400_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_a_request_that_the_stopping_server_cuts_off_is_told_to_come_again(data_plane):
@@ -299,6 +359,20 @@ async def test_who_left_is_told_of_once_and_sent_nothing_more():
     await client.send(b"x")
     await client.end(b"y")
     assert (len(called.sent), told) == (1, [1])
+    client.release()
+
+
+async def test_the_server_reads_on_from_when_a_client_may_leave():
+    """It stops reading behind a large body, and sees nobody leave before it is asked for more."""
+    asked = []
+
+    async def receive():
+        asked.append(1)
+        await asyncio.Event().wait()
+
+    client = Client(receive, None, uuid.uuid4(), Watch())
+    client.when_gone(lambda: None)
+    assert asked == [1]
     client.release()
 
 

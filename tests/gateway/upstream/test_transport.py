@@ -1,11 +1,14 @@
 """The transport over real sockets, on both event loops (conftest.py)."""
 
 import asyncio
+import contextlib
 import gc
 import random
 import socket
 import ssl
 import tracemalloc
+import types
+import uuid
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
@@ -21,6 +24,7 @@ from gateway.addresses import Origin
 from gateway.local.simulator import Simulator
 from gateway.upstream import transport as transport_module
 from gateway.upstream.connection import MOST_HEADER_BYTES
+from gateway.upstream.exchange import Exchange
 from gateway.upstream.transport import UpstreamTransport
 from tests.gateway.upstream.sockets import answering, ask, listening, ok, read_request, request_to
 
@@ -645,6 +649,73 @@ async def test_nothing_is_kept_of_requests_that_are_over(transport):
             await ask(sender, origin)
         gc.collect()
         assert len(gc.get_objects()) - before < 100
+
+
+class Body(bytes):
+    """A request's body that is missed."""
+
+    left = 0
+
+    def __new__(cls, size):
+        cls.left += 1
+        return super().__new__(cls, size)
+
+    def __del__(self):
+        Body.left -= 1
+
+
+@pytest.mark.parametrize("answer", [b"", b"no HTTP\r\n\r\n", None], ids=["closed", "garbage", "silent"])
+async def test_nothing_of_a_request_that_failed_waits_for_the_collector(transport, answer):
+    async def handle(reader, writer):
+        await read_request(reader)
+        await reader.read() if answer is None else writer.write(answer)
+
+    sender = transport(read_seconds=0.05)
+    lines = [b"POST / HTTP/1.1", b"Host: acme", b"Content-Length: 1000"]
+    async with listening(handle) as origin:
+        gc.collect()
+        gc.disable()
+        try:
+            with contextlib.suppress(httpx.HTTPError):
+                await sender.ask(origin, lines, Body(1000), lambda: None)
+            await asyncio.sleep(0.001)  # the loop lets go of what woke us
+            assert Body.left == 0
+        finally:
+            gc.enable()
+
+
+async def test_an_answer_in_tiny_pieces_takes_no_more_memory_than_its_size():
+    pieces = iter([200_000, *range(200_000)])
+
+    class Answer:
+        headers = {}
+
+        async def read(self):
+            number = next(pieces, None)
+            return b"" if number is None else b"%d" % number
+
+    exchange = Exchange(Answer(), types.SimpleNamespace(id=uuid.uuid4(), sealed_key=None))
+    tracemalloc.start()
+    try:
+        assert len(await exchange.read(2_000_000)) == 1_088_896
+        assert tracemalloc.get_traced_memory()[1] < 4_000_000
+    finally:
+        tracemalloc.stop()
+
+
+async def test_a_trailer_is_no_header(transport):
+    async def handle(reader, writer):
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1\r\n\r\n")
+        await asyncio.sleep(0.01)
+        writer.write(b"2\r\nhi\r\n0\r\nX-A: 2\r\nX-B: 3\r\n\r\n")
+
+    async with listening(handle) as origin:
+        answer = await transport().ask(origin, [b"GET / HTTP/1.1", b"Host: acme"], b"", lambda: None)
+        assert await answer.read() == b"hi"
+        assert await answer.read() == b""
+        assert answer.headers == {"transfer-encoding": "chunked", "x-a": "1"}
+        answer.close()
 
 
 # With the simulator, and TLS
