@@ -42,17 +42,7 @@ class Runtime:
         self.keepalive_seconds: float = settings.KEEPALIVE_SECONDS
         self.harmless_ids: frozenset[str] = frozenset(settings.HARMLESS_IDS)
         self.request_ids = RequestIds()
-        self.pool = AsyncConnectionPool(
-            settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,
-            # Given up soon, so that whoever asks next tries anew: the pool's own pauses double to minutes in an outage.
-            reconnect_timeout=1.0,
-            kwargs={
-                "connect_timeout": 5,
-                "autocommit": True, "application_name": "tollgate gateway",
-                "options": "-c bytea_output=hex",  # as the catalog's JSON is read
-                "tcp_user_timeout": 5000,  # ms; a database that vanished is not waited for
-            },
-        )  # fmt: skip
+        self.pool = _pool()
         self.snapshots = Snapshots(
             self.pool, self.request_ids,
             poll_seconds=settings.REVISION_POLL_SECONDS, max_age_seconds=settings.SNAPSHOT_MAX_AGE_SECONDS,
@@ -108,3 +98,18 @@ class Runtime:
         await self.snapshots.close()
         await self.transport.aclose()
         await self.pool.close(timeout=2.0)
+
+
+def _pool() -> AsyncConnectionPool:
+    """For what no request waits for, and for what one does where nothing is cached; not open yet."""
+    return AsyncConnectionPool(
+        settings.DATABASE_URL, min_size=1, max_size=4, open=False, timeout=2.0,
+        # Given up soon, so that whoever asks next tries anew: the pool's own pauses double to minutes in an outage.
+        reconnect_timeout=1.0,
+        kwargs={
+            "connect_timeout": 5,
+            "autocommit": True, "application_name": "tollgate gateway",
+            "options": "-c bytea_output=hex",  # as the catalog's JSON is read
+            "tcp_user_timeout": 5000,  # ms; a database that vanished is not waited for
+        },
+    )  # fmt: skip

@@ -97,6 +97,7 @@ class Tap:
         self.events = 0  # with data; one with several lines of data counts as several
         self.is_chat = False
         self._last_response = b""  # the event that showed it; as an object it takes three times the memory
+        self._response: Object | None = None  # of it, once somebody asked
         self.error: Object | None = None  # an upstream's own `error` event
         self._numbered_block = b""  # the last one with a sequence number
         self._unnumbered_events = 0  # since
@@ -116,8 +117,9 @@ class Tap:
     @property
     def response(self) -> Object | None:
         """The response object as last seen, for an ending of our own."""
-        response = (object_in(self._last_response) or {}).get("response")
-        return response if isinstance(response, dict) else None
+        if self._response is None and self._last_response:
+            self._response = (object_in(self._last_response) or {}).get("response")
+        return self._response
 
     @property
     def delta_events(self) -> int:
@@ -186,7 +188,7 @@ class Tap:
         self._give_item(kind, message.get("item"))
         if not isinstance(response, dict):
             return False
-        self._last_response = data
+        self._last_response, self._response = data, None
         ending = TERMINAL.get(kind) if isinstance(kind, str) else None
         if ending is None:
             self.reading.begin(response)

@@ -378,3 +378,13 @@ def test_what_is_no_object_is_no_answer(body):
 )  # fmt: skip
 def test_half_an_event_is_told_from_a_whole_one(rest, is_one):
     assert is_whole(rest) is is_one
+
+
+def test_the_last_response_is_read_once_however_often_it_is_asked_for():
+    tap = Tap()
+    assert tap.response is None
+    tap.watch(b'data: {"type":"response.created","response":{"id":"resp_1"}}\n\n')
+    assert tap.response == {"id": "resp_1"}
+    assert tap.response is tap.response
+    tap.watch(b'data: {"type":"response.completed","response":{"id":"resp_2"}}\n\n')
+    assert tap.response == {"id": "resp_2"}
